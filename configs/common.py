@@ -1,0 +1,67 @@
+"""What most configs share; a config file changes what its row needs.
+
+Every key that a config may hold is here, so that a mistyped one is an error.
+"""
+
+import ml_collections
+
+
+def base() -> ml_collections.ConfigDict:
+  """A config without model, task and data of its own.
+
+  Noise levels are in [0, 1] units where the library draws noise
+  (`task.degradation`), in 8-bit units where papers state them (`eval.sigmas`).
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.steps = 100_000
+  config.batch_size = 16  # Over all devices.
+  config.clip_length = 5
+  config.patch_size = 128
+  config.dtype = "float32"  # Of the computation; parameters stay float32.
+  config.ema_decay = 0.999  # 0 keeps none; else the released model is the EMA.
+  config.init_from = ""  # A released folder to fine-tune.
+  config.pretrain = {}  # {part of the model: config of the job it comes from}
+
+  config.log_every = 100
+  config.eval_every = 2_500
+  config.checkpoint_every = 500
+  config.keep = 3  # Newest checkpoints; the best one stays as well.
+
+  # init_from: {part of the model: released folder}, such as motion=SPYNET.
+  config.model = {"name": "", "init_from": {}}
+  config.task = {"name": "restoration"}
+  config.data = {"train": {"name": ""}, "workers": 2, "augment": True}
+  config.optimizer = adamw(2e-4)
+  config.eval = {
+      "data": {"name": ""},
+      "protocol": "fastdvdnet",
+      "sigmas": (10, 20, 30, 40, 50),  # () where the clips come degraded.
+      "frames": 0,  # Of each clip, 0 for as many as the protocol takes.
+      "examples": 2,  # Clips that the report shows.
+      "baselines": ("noisy", "median3", "median5"),
+      "published": "",  # Table of experiments/paper_numbers.py on these clips,
+      "published_as": "",  # and the row in it that this model is.
+      # What is measured every `eval_every` steps, at the middle sigma.
+      "watch": {"clips": 2, "frames": 5},
+  }
+  return config
+
+
+def adamw(learning_rate: float, **changes) -> dict:
+  """`config.optimizer`; see `vidrestore_jax.training.optimizer.build`."""
+  return {
+      "learning_rate": learning_rate,
+      "final_learning_rate": 1e-7,
+      "warmup_steps": 0,
+      "b1": 0.9,
+      "b2": 0.999,
+      "weight_decay": 1e-2,
+      "clip_norm": 1.0,
+      "groups": {},
+  } | changes
+
+
+def awgn(low: float, high: float) -> dict:
+  """`config.task.degradation`: Gaussian noise of a level in 8-bit units."""
+  return {"name": "noise.gaussian", "sigma": (low / 255, high / 255)}

@@ -1,0 +1,1 @@
+"""Speed: one script per question; each prints the machine and the shapes."""

@@ -1,0 +1,417 @@
+"""Measuring restorers on clips under a protocol.
+
+A restorer maps (degraded clip `[T, H, W, C]` float32, sigma in [0, 1] units or
+None) to a `Restored`; None in its place stands for the degraded clip itself.
+Sigma is in 8-bit units everywhere else here, as protocols and people have it.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vidrestore_jax import released
+from vidrestore_jax.data import folders
+from vidrestore_jax.inference import streaming
+from vidrestore_jax.metrics import baselines, protocols
+from vidrestore_jax.shapes import Restored
+
+Restorer = Callable[[np.ndarray, float | None], Restored] | None
+
+
+class Evaluation(NamedTuple):
+  """What one restorer reached.
+
+  Attributes:
+    clips: by clip, means over its frames: `psnr` (dB), `ssim`, `frames` (how
+      many), and `bits_per_pixel` where the restorer's latent is coded.
+    mean: the means over clips of the same, without `frames`.
+    examples: of the first clips, as many as were asked for, the last frame:
+      `name`, `frame` (its index), `clean`, `degraded` and `restored`
+      `[H, W, C]` float32 (restored clamped to [0, 1]), `psnr`, and `rate_map`
+      `[h, w]` in bits, or None.
+  """
+
+  clips: dict[str, dict[str, float]]
+  mean: dict[str, float]
+  examples: list[dict[str, Any]]
+
+
+def model_restorer(model, variables) -> Restorer:
+  """A restoration model as a restorer; a blind one is not told sigma.
+
+  Raises:
+    ValueError: the model is not one that restores frame by frame.
+  """
+  streaming.check_streams(model)
+
+  def restore(clip, sigma):
+    return streaming.restore_clip(
+        model, variables, clip, sigma=sigma if model.noise_map else None
+    )
+
+  return restore
+
+
+def restorer(name: str) -> tuple[Restorer, dict[str, str]]:
+  """The restorer that a person names, and what to write of it beside numbers.
+
+  Args:
+    name: "noisy", "median3", "median5", or a released model's folder.
+
+  Returns:
+    The restorer, and `{"name": ...}` with, for a model, `folder` and
+    `weights_sha256`.
+
+  Raises:
+    FileNotFoundError, ValueError: no such baseline or model.
+  """
+  if name == "noisy":
+    return None, {"name": name}
+  if name in baselines.FILTERS:
+    function = baselines.FILTERS[name]
+    return lambda clip, sigma: Restored(function(clip), {}), {"name": name}
+  try:
+    card = released.read_card(name)
+  except FileNotFoundError as error:
+    raise FileNotFoundError(
+        f"{error} The baselines are noisy, {', '.join(baselines.FILTERS)}."
+    ) from error
+  about = {
+      "name": card["name"],
+      "folder": name,
+      "weights_sha256": card["weights_sha256"],
+  }
+  return model_restorer(*released.load(name)), about
+
+
+def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
+  """The clips of a folder as a source's items, read one at a time.
+
+  Args:
+    data: one clip's folder, or a folder of clip folders.
+    truth: the same for clean clips, where `data` is already degraded. Single
+      clips are paired whatever they are called, several by name.
+    frames: the first so many of each clip; None for all.
+
+  Yields:
+    Dicts with `clean`, `max_value`, `name` and, given a truth, `degraded`.
+
+  Raises:
+    FileNotFoundError, ValueError: nothing there, unreadable, or the degraded
+      clips and their truths do not go together.
+  """
+  clips = folders.find_clips(data)
+  if truth is None:
+    for name, paths in clips:
+      clean, max_value = folders.read_frames(paths[:frames])
+      yield dict(name=name, clean=clean, max_value=max_value)
+    return
+  for name, paths, true_paths in _pair(clips, folders.find_clips(truth)):
+    degraded, max_value = folders.read_frames(paths[:frames])
+    clean, true_max = folders.read_frames(true_paths[:frames])
+    if degraded.shape != clean.shape or max_value != true_max:
+      raise ValueError(
+          f"Clip {name}: the degraded frames are {_describe(degraded)}, the"
+          f" truth's {_describe(clean)}; they must agree."
+      )
+    yield dict(name=name, clean=clean, max_value=max_value, degraded=degraded)
+
+
+def source_clips(source) -> Iterator[dict]:
+  """The items of a random-access source, in order."""
+  for index in range(len(source)):
+    yield source[index]
+
+
+def evaluate(
+    restorers: dict[str, Restorer],
+    clips: Iterable[dict],
+    protocol: protocols.Protocol,
+    *,
+    sigma: float | None = None,
+    frames: int | None = None,
+    examples: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Evaluation]:
+  """Measures restorers on the same degraded clips.
+
+  Args:
+    restorers: by the name that the result is given; None is the input itself.
+    clips: items as sources have them (`clean`, `max_value`, `name`, optional
+      `degraded`); those without `degraded` get the protocol's noise.
+    protocol: how to measure.
+    sigma: noise level in 8-bit units. Needed where noise is to be added; where
+      clips come degraded, it is what the restorers are told.
+    frames: the first so many frames of a clip count, at most the protocol's.
+    examples: how many clips' last frames to keep for pictures.
+    say: takes a line of progress after each clip and restorer.
+
+  Returns:
+    An `Evaluation` for each restorer.
+
+  Raises:
+    ValueError: no clips, no sigma where one is needed, or frames that cannot
+      be measured.
+  """
+  limits = [n for n in (frames, protocol.frames) if n is not None]
+  limit = min(limits, default=None)
+  results = {name: Evaluation({}, {}, []) for name in restorers}
+  for item in clips:
+    clean, degraded = prepare(item, protocol, sigma, limit)
+    clip = _unique(item["name"], next(iter(results.values())).clips)
+    for name, restore in restorers.items():
+      restored = _restore(restore, degraded, sigma)
+      scores = protocols.score(restored.frames, clean, protocol)
+      numbers = {key: float(np.mean(value)) for key, value in scores.items()}
+      if "bits" in restored.aux:
+        pixels = clean.shape[1] * clean.shape[2]
+        numbers["bits_per_pixel"] = float(
+            np.mean(restored.aux["bits"]) / pixels
+        )
+      result = results[name]
+      result.clips[clip] = numbers | {"frames": len(clean)}
+      if len(result.examples) < examples:
+        rate_map = restored.aux.get("rate_map")
+        result.examples.append({
+            "name": clip,
+            "frame": len(clean) - 1,
+            "clean": clean[-1],
+            "degraded": degraded[-1],
+            "restored": protocols.clamp(restored.frames[-1]),
+            "psnr": float(scores["psnr"][-1]),
+            "rate_map": None if rate_map is None else rate_map[-1],
+        })
+      if say is not None:
+        say(
+            f"{clip}, {name}: PSNR {numbers['psnr']:.2f} dB, SSIM"
+            f" {numbers['ssim']:.4f} ({len(clean)} frames)"
+        )
+  for result in results.values():
+    if not result.clips:
+      raise ValueError("There are no clips to evaluate.")
+    rows = list(result.clips.values())
+    for key in rows[0]:
+      if key != "frames":
+        result.mean[key] = float(np.mean([row[key] for row in rows]))
+  return results
+
+
+def temporal_gain(
+    restore: Restorer,
+    clips: Iterable[dict],
+    protocol: protocols.Protocol,
+    *,
+    sigma: float | None = None,
+    frames: int | None = None,
+    predecessors: int = 4,
+) -> dict[str, Any]:
+  """What the frames before a frame add to it, in dB.
+
+  Each frame that has so many predecessors is restored twice, from a fresh
+  state: at the end of the clip of them and itself, and alone.
+
+  Args:
+    restore: a restorer.
+    clips: as in `evaluate`.
+    protocol: as in `evaluate`.
+    sigma: as in `evaluate`.
+    frames: as in `evaluate`.
+    predecessors: how many frames come before.
+
+  Returns:
+    `clips` (mean gain in PSNR by clip), `mean` (over clips), `predecessors`.
+
+  Raises:
+    ValueError: as `evaluate`, or a clip too short.
+  """
+  limits = [n for n in (frames, protocol.frames) if n is not None]
+  limit = min(limits, default=None)
+  gains: dict[str, float] = {}
+  for item in clips:
+    clean, degraded = prepare(item, protocol, sigma, limit)
+    if len(clean) <= predecessors:
+      raise ValueError(
+          f"Clip {item['name']} has {len(clean)} frames to measure, but the"
+          f" temporal gain needs {predecessors + 1} or more."
+      )
+    differences = []
+    for last in range(predecessors, len(clean)):
+      values = []
+      for first in (last - predecessors, last):
+        restored = _restore(restore, degraded[first : last + 1], sigma)
+        frame = restored.frames[-1:]
+        score = protocols.score(frame, clean[last : last + 1], protocol)
+        values.append(float(score["psnr"][0]))
+      differences.append(values[0] - values[1])
+    gains[_unique(item["name"], gains)] = float(np.mean(differences))
+  if not gains:
+    raise ValueError("There are no clips to evaluate.")
+  mean = float(np.mean(list(gains.values())))
+  return {"clips": gains, "mean": mean, "predecessors": predecessors}
+
+
+def prepare(item, protocol, sigma, frames=None):
+  """A source's item as (clean, degraded), float32 `[T, H, W, C]`, white 1.
+
+  Args:
+    item: as in `evaluate`.
+    protocol: whose noise is added where the item is not degraded yet.
+    sigma: in 8-bit units.
+    frames: the first so many; None for all.
+  """
+  white = np.float32(item["max_value"])
+  clean = item["clean"][:frames].astype(np.float32) / white
+  if "degraded" in item:
+    return clean, item["degraded"][:frames].astype(np.float32) / white
+  if protocol.noise is None:
+    raise ValueError(
+        f"Protocol {protocol.name} adds no noise of its own: it measures clips"
+        " that are degraded already. Give the clean ones beside them"
+        " (--truth=CLIPS)."
+    )
+  if sigma is None:
+    raise ValueError(
+        f"Protocol {protocol.name} adds noise to clean clips and needs its"
+        " standard deviation in 8-bit units (--sigma=30)."
+    )
+  return clean, clean + protocol.noise.draw(clean.shape, sigma)
+
+
+def as_json(evaluation: Evaluation, protocol, about, *, sigma) -> dict:
+  """An evaluation as it is written to files; see `design.md`'s layout.
+
+  Args:
+    evaluation: one restorer's.
+    protocol: the `Protocol` it was measured under.
+    about: of the restorer, from `restorer`.
+    sigma: in 8-bit units, or None.
+  """
+  return {
+      "clips": evaluation.clips,
+      "mean": evaluation.mean,
+      "protocol": protocol.name,
+      "protocol_record": protocols.as_dict(protocol),
+      "sigma": sigma,
+      "model": about,
+      "commit": commit(),
+  }
+
+
+def commit() -> str | None:
+  """The checkout's commit, with "+changes" where files differ; None outside."""
+
+  def git(*arguments):
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+  folder = __file__.rpartition("/")[0]
+  try:
+    head = git("rev-parse", "HEAD")
+    return head + ("+changes" if git("status", "--porcelain") else "")
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def table(evaluations: dict[str, Evaluation], published=None) -> str:
+  """PSNR and SSIM as a Markdown table: a row for each restorer.
+
+  Args:
+    evaluations: by the name to print.
+    published: `paper_numbers.column(...)`: adds the paper's column, and a row
+      for each of its methods that was not measured here.
+  """
+  clips = list(next(iter(evaluations.values())).clips)
+  # Beyond a few clips the columns would not fit a screen; the JSON has all.
+  shown = clips if 1 < len(clips) <= 4 else []
+  coded = any("bits_per_pixel" in e.mean for e in evaluations.values())
+  published = dict(published or {})
+  by_name = {name.lower(): name for name in published}
+
+  def cell(numbers):
+    return f"{numbers['psnr']:.2f} / {numbers['ssim']:.4f}"
+
+  def paper(method):
+    value, similarity = published.pop(method, (None, None))
+    if value is None:
+      return "-"
+    return f"{value:.2f}" + (f" / {similarity:.4f}" if similarity else "")
+
+  rows = [["PSNR (dB) / SSIM", *shown, "mean" if len(clips) > 1 else clips[0]]]
+  rows[0] += (["bits per pixel"] if coded else []) + (
+      ["paper"] if published else []
+  )
+  has_paper = bool(published)
+  for name, evaluation in evaluations.items():
+    row = [name, *(cell(evaluation.clips[clip]) for clip in shown)]
+    row.append(cell(evaluation.mean))
+    if coded:
+      bits = evaluation.mean.get("bits_per_pixel")
+      row.append("-" if bits is None else f"{bits:.3f}")
+    if has_paper:
+      row.append(paper(by_name.get(name.lower())))
+    rows.append(row)
+  for method in list(published):
+    blanks = ["-"] * (len(rows[0]) - 2)
+    rows.append([f"{method} (paper)", *blanks, paper(method)])
+  return _markdown(rows)
+
+
+def _markdown(rows):
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  rows.insert(1, ["-" * width for width in widths])
+  return "\n".join(
+      "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |"
+      for row in rows
+  )
+
+
+def _restore(restore, degraded, sigma):
+  """`Restored` clamped as protocols take it; the input itself as it is."""
+  if restore is None:
+    return Restored(degraded, {})
+  level = None if sigma is None else sigma / 255
+  restored = restore(degraded, level)
+  return restored._replace(frames=protocols.clamp(restored.frames))
+
+
+def _unique(name, taken):
+  """`name`, or "name #2" and so on where a source has several windows of it."""
+  candidate, count = name, 1
+  while candidate in taken:
+    count += 1
+    candidate = f"{name} #{count}"
+  return candidate
+
+
+def _pair(clips, truths):
+  """(name, paths, truth's paths) of each clip; ValueError where they differ."""
+  if len(clips) == 1 and len(truths) == 1:
+    pairs = [(*clips[0], truths[0][1])]
+  else:
+    by_name = dict(truths)
+    missing = [name for name, _ in clips if name not in by_name]
+    if missing:
+      raise ValueError(
+          f"No truth for clip {missing[0]}; the truth's clips are"
+          f" {', '.join(sorted(by_name))}. Clips are paired by folder name."
+      )
+    pairs = [(name, paths, by_name[name]) for name, paths in clips]
+  for name, paths, true_paths in pairs:
+    if len(paths) != len(true_paths):
+      raise ValueError(
+          f"Clip {name} has {len(paths)} frames, its truth {len(true_paths)};"
+          " they are paired in sorted order and must be as many."
+      )
+  return pairs
+
+
+def _describe(clip):
+  frames, height, width, channels = clip.shape
+  return f"{frames} of {width}x{height}x{channels}, {clip.dtype}"

@@ -1,0 +1,100 @@
+"""Trains a model, measures it and releases it: one command, which resumes.
+
+  python -m experiments.main --config=configs/ncfl_davis.py:m_d --workdir=DIR \\
+      [--config.section.key=value ...] [--mode=eval]
+
+DIR ends with config.json, checkpoints/, metrics.jsonl, TensorBoard events,
+summary.json, report/ and model/. The same command goes on where the run was
+stopped; --mode=eval measures its newest checkpoint.
+
+Several processes (Slurm, Open MPI, TPU pods, or JAX_COORDINATOR_ADDRESS with
+JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the work and one DIR.
+"""
+
+# Grain's worker processes import this file again, so that what takes seconds
+# to import is imported by the functions that use it.
+import argparse
+import os
+import pathlib
+import shlex
+import sys
+import traceback
+
+
+def run(argv: list[str]):
+  """Does what the command line asks for."""
+  parser = argparse.ArgumentParser(
+      prog="python -m experiments.main",
+      description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,  # --config.key must not be taken for --config.
+  )
+  parser.add_argument("--config", required=True, metavar="FILE.py[:variant]")
+  parser.add_argument("--workdir", required=True, type=pathlib.Path)
+  parser.add_argument(
+      "--mode", default="train_and_eval", choices=("train_and_eval", "eval")
+  )
+  flags, overrides = parser.parse_known_args(argv)
+
+  from experiments import configuration
+
+  config = configuration.load(
+      flags.config, configuration.parse_overrides(overrides)
+  )
+  _set_up_jax()
+
+  from experiments import train
+
+  train.run(
+      config,
+      flags.workdir,
+      command=shlex.join(["python", "-m", "experiments.main", *argv]),
+      training=flags.mode == "train_and_eval",
+  )
+
+
+def _set_up_jax():
+  """Joins the other processes, and keeps compiled programs for the next run."""
+  import jax
+
+  env = os.environ
+  if (
+      "JAX_COORDINATOR_ADDRESS" in env
+      or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+      or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+      or "," in env.get("TPU_WORKER_HOSTNAMES", "")
+  ):
+    given = {
+        name: int(env[f"JAX_{name.upper()}"])
+        for name in ("num_processes", "process_id")
+        if f"JAX_{name.upper()}" in env
+    }
+    jax.distributed.initialize(**given)
+  if "JAX_COMPILATION_CACHE_DIR" not in env:
+    caches = env.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    folder = pathlib.Path(caches) / "vidrestore_jax" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs; whatever stops a run for a known reason is one line on stderr.
+
+  Returns:
+    0; 2 for bad input or a full disk; 3 for a step that was not finite; 130
+    after Ctrl-C.
+  """
+  try:
+    run(sys.argv[1:] if argv is None else argv)
+  except (ValueError, OSError, FloatingPointError) as error:
+    if os.environ.get("VIDRESTORE_DEBUG") == "1":
+      traceback.print_exc()
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return 3 if isinstance(error, FloatingPointError) else 2
+  except KeyboardInterrupt:
+    print("Stopped. The same command goes on.", file=sys.stderr)
+    return 130
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

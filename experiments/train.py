@@ -1,0 +1,168 @@
+"""One run: train (or only measure), then leave numbers, pictures, a model."""
+
+import pathlib
+
+import jax
+
+from experiments import configuration, evaluation, report, validation
+from experiments import job as jobs
+from vidrestore_jax import data, released
+from vidrestore_jax.data import pipeline
+from vidrestore_jax.training import loop, sharding
+from vidrestore_jax.training.checkpoints import Checkpoints
+from vidrestore_jax.training.writers import Writer
+
+
+def run(config, workdir, *, command: str, training: bool = True):
+  """Runs a config in a folder, going on where it was stopped.
+
+  Args:
+    config: the whole config.
+    workdir: the run's folder; made where it does not exist.
+    command: the line that a person types to get this run, for the report.
+    training: False to measure the newest checkpoint only.
+
+  Raises:
+    ValueError, OSError: bad input, or a full disk; nothing is half-written.
+    NonFiniteError: a step whose loss or gradient was not finite.
+  """
+  workdir = pathlib.Path(workdir).resolve()
+  first = jax.process_index() == 0
+
+  def say(line):
+    if first:
+      print(line, flush=True)
+
+  # All that can be wrong with the config is found before anything is written.
+  mesh = sharding.data_mesh(config.batch_size)
+  job = jobs.build(config)
+  source = data.build(**config.data.train.to_dict())
+  item = source[0]
+  measure = validation.build(config, job.model, say=say)
+  if not training and not (workdir / "checkpoints").is_dir():
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoints to measure. Train first: the same"
+        " command without --mode=eval."
+    )
+  jobs.claim(workdir, config)
+  if training:
+    config = _pretrain(config, workdir, command, say)
+
+  iterator = pipeline.train_iterator(
+      source,
+      batch_size=config.batch_size,
+      clip_length=config.clip_length,
+      patch_size=config.patch_size,
+      seed=config.seed,
+      workers=config.data.workers,
+      shard_index=jax.process_index(),
+      shard_count=jax.process_count(),
+      augment=config.data.augment,
+  )
+  create = sharding.jit_init(job.create_state, mesh)
+  state = create(jobs.example_batch(config, item))
+  checkpoints = Checkpoints(
+      workdir / "checkpoints",
+      keep=config.keep,
+      metric=measure.metric,
+      mode=measure.mode,
+      say=say,
+  )
+  state, step = checkpoints.restore(state, iterator)
+  if step:
+    say(f"Goes on from step {step} of {workdir}.")
+  elif training:
+    state = jobs.start_from_released(config, job.model, state)
+  else:
+    raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
+
+  if training:
+    writer = Writer(workdir, step=step, active=first)
+    writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
+    state = loop.run(
+        state,
+        iterator,
+        steps=config.steps,
+        train_step=sharding.jit_step(job.train_step, mesh),
+        to_devices=lambda batch: sharding.to_devices(batch, mesh),
+        checkpoints=checkpoints,
+        writer=writer,
+        learning_rates=job.learning_rates,
+        evaluate=lambda state: measure.watch(_variables(state)),
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        checkpoint_every=config.checkpoint_every,
+        say=say,
+    )
+    writer.close()
+  checkpoints.close()
+  if first:
+    _finish(config, workdir, job, state, measure, command, say)
+
+
+def _pretrain(config, workdir, command, say):
+  """Runs `config.pretrain`; the config that starts from what it left."""
+  config = config.copy_and_resolve_references()
+  for part, stage in config.pretrain.items():
+    folder = workdir / "pretrain" / part
+    if not (folder / "model" / released.CARD).exists():
+      say(f"Pretrains config.model.{part} in {folder}.")
+      run(stage, folder, command=command)
+    with config.unlocked():
+      config.model.init_from[part] = str(folder / "model")
+  return config
+
+
+def _variables(state) -> dict:
+  """The variables to use the model with, on the host: the EMA where kept."""
+  params = state.ema if state.ema else state.params
+  return jax.device_get({"params": params, **state.model_state})
+
+
+def _finish(config, workdir, job, state, measure, command, say):
+  """Measures, then writes model/, report/ and, last of all, summary.json."""
+  variables = _variables(state)
+  say("Measures ...")
+  results = measure.full(variables)
+  measured = {"metrics": results.metrics(), "protocol": results.protocol}
+  released.save(
+      workdir / "model",
+      name=config.model.name,
+      kwargs=job.model_kwargs,
+      variables=variables,
+      task=config.task.name,
+      numbers=measured,
+  )
+  summary = {
+      "step": int(state.step),
+      "params_sha256": released.params_sha256(jax.device_get(state.params)),
+      "commit": evaluation.commit(),
+      **measured,
+  }
+  page = report.write_report(
+      workdir,
+      title=f"{config.model.name}, {config.task.name}",
+      command=command,
+      config=configuration.as_json(config),
+      summary=summary,
+      evaluations=results.evaluations,
+      ours=validation.OURS,
+      published=results.published,
+      published_as=config.eval.published_as,
+      marks=_marks(config),
+      **results.shown,
+  )
+  # Last, so that a summary says that everything else is there.
+  jobs.write_json(workdir / "summary.json", summary)
+  say(f"\n{results.table()}\n\nReport: {page}\nModel: {workdir / 'model'}")
+
+
+def _marks(config) -> dict[int, str]:
+  """Steps at which training changes, for the curves."""
+  marks = {
+      group.frozen_steps: f"{name} is trained from here"
+      for name, group in config.optimizer.groups.items()
+  }
+  if "rate_steps" in config.task:
+    marks[config.task.rate_steps] = "stage two: no rate"
+  return {step: mark for step, mark in marks.items() if 0 < step < config.steps}

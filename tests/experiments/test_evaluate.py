@@ -1,0 +1,399 @@
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import evaluate, evaluation, paper_numbers
+from vidrestore_jax import models, released
+from vidrestore_jax.inference import frames_io, streaming
+from vidrestore_jax.metrics import baselines, protocols
+from vidrestore_jax.shapes import Restored
+
+FASTDVDNET = protocols.get("fastdvdnet")
+TINY = dict(
+    motion_refiner="none",
+    attention=False,
+    widths=(4, 8),
+    feature_channels=4,
+    hidden_channels=4,
+    latent_channels=4,
+    prior_channels=(4, 4),
+    reduction=2,
+    motion=dict(levels=2, widths=(4, 4)),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+  """A released NCFL of random variables."""
+  folder = tmp_path_factory.mktemp("released") / "ncfl"
+  built = models.build("ncfl", **TINY)
+  size = built.stride
+  clip = jax.ShapeDtypeStruct((1, 1, size, size, 3), np.float32)
+  noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
+  shapes = jax.eval_shape(built.init, jax.random.key(0), clip, noise)
+  generator = np.random.default_rng(0)
+  variables = jax.tree.map(
+      lambda leaf: generator.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
+      shapes,
+  )
+  released.save(folder, name="ncfl", kwargs=TINY, variables=variables)
+  return str(folder)
+
+
+def _item(name="clip", frames=3, seed=0):
+  generator = np.random.default_rng(seed)
+  clean = generator.integers(0, 256, (frames, 16, 20, 3), np.uint8)
+  return dict(name=name, clean=clean, max_value=255)
+
+
+def _write_clip(folder, frames=3, seed=0):
+  folder.mkdir(parents=True)
+  clip = _item(frames=frames, seed=seed)["clean"]
+  for t, frame in enumerate(clip):
+    frames_io.write_png(folder / f"{t}.png", frame)
+  return clip
+
+
+def _run(*arguments):
+  return evaluate.main([str(argument) for argument in arguments])
+
+
+# evaluation.evaluate.
+
+
+def test_the_input_is_measured_as_it_is_and_outputs_clamped():
+  item = _item()
+  clean = item["clean"].astype(np.float32) / 255
+  noisy = clean + FASTDVDNET.noise.draw(clean.shape, 30)
+  results = evaluation.evaluate(
+      {"noisy": None, "same": lambda clip, sigma: Restored(clip, {})},
+      [item],
+      FASTDVDNET,
+      sigma=30,
+  )
+
+  def psnr(frames):
+    errors = np.square(frames.astype(np.float64) - clean).mean((1, 2, 3))
+    return np.mean(10 * np.log10(1 / errors))
+
+  assert results["noisy"].mean["psnr"] == pytest.approx(psnr(noisy), abs=1e-5)
+  assert results["same"].mean["psnr"] == pytest.approx(
+      psnr(np.clip(noisy, 0, 1)), abs=1e-5
+  )
+
+
+def test_means_are_over_frames_then_over_clips():
+  # One clip off by 0.1 in every frame (20 dB), one in one of its three frames.
+  items = [_item("a", frames=1), _item("b", frames=3)]
+  for item in items:
+    item["degraded"] = np.full_like(item["clean"], 128)
+    item["clean"] = item["degraded"].copy()
+  items[0]["degraded"][0] += 26
+  items[1]["degraded"][1] += 26
+  result = evaluation.evaluate({"input": None}, items, FASTDVDNET)["input"]
+  one = 20 * np.log10(255 / 26)
+  assert result.clips["a"]["psnr"] == pytest.approx(one, abs=1e-4)
+  expected = (one + 2 * protocols.MAX_PSNR) / 3
+  assert result.clips["b"]["psnr"] == pytest.approx(expected, abs=1e-4)
+  assert result.clips["b"]["frames"] == 3
+  assert result.mean["psnr"] == pytest.approx((one + expected) / 2, abs=1e-4)
+
+
+def test_restorers_are_told_sigma_and_given_the_first_frames():
+  seen = []
+
+  def restore(clip, sigma):
+    seen.append((len(clip), sigma))
+    return Restored(clip, {})
+
+  restorers = {"it": restore}
+  evaluation.evaluate(
+      restorers, [_item(frames=5)], FASTDVDNET, sigma=51, frames=2
+  )
+  degraded = _item(frames=2) | {"degraded": _item(frames=2)["clean"]}
+  evaluation.evaluate(restorers, [degraded], protocols.get("sr_y"))
+  assert seen == [(2, 0.2), (2, None)]
+
+
+def test_a_protocols_own_limit_of_frames_holds():
+  clean = np.zeros((87, 11, 11, 3), np.uint8)
+  item = dict(name="long", clean=clean, max_value=255)
+  result = evaluation.evaluate(
+      {"noisy": None}, [item], FASTDVDNET, sigma=10, frames=100
+  )
+  assert result["noisy"].clips["long"]["frames"] == 85
+
+
+def test_bits_are_reported_per_pixel():
+  def restore(clip, sigma):
+    return Restored(clip, {"bits": np.array([160.0, 320.0, 480.0])})
+
+  result = evaluation.evaluate({"it": restore}, [_item()], FASTDVDNET, sigma=10)
+  # 320 bits a frame over 16x20 pixels.
+  assert result["it"].mean["bits_per_pixel"] == pytest.approx(1.0)
+
+
+def test_examples_are_the_last_frames():
+  items = [_item("a"), _item("b", seed=1), _item("c", seed=2)]
+  result = evaluation.evaluate(
+      {"median3": evaluation.restorer("median3")[0]},
+      items,
+      FASTDVDNET,
+      sigma=20,
+      examples=2,
+  )["median3"]
+  assert [example["name"] for example in result.examples] == ["a", "b"]
+  second = result.examples[1]
+  clean = items[1]["clean"].astype(np.float32) / 255
+  noisy = clean + FASTDVDNET.noise.draw(clean.shape, 20)
+  assert second["frame"] == 2
+  np.testing.assert_array_equal(second["clean"], clean[2])
+  np.testing.assert_array_equal(second["degraded"], noisy[2])
+  np.testing.assert_array_equal(
+      second["restored"], np.clip(baselines.median3(noisy)[2], 0, 1)
+  )
+  error = np.square(second["restored"].astype(np.float64) - clean[2]).mean()
+  assert second["psnr"] == pytest.approx(10 * np.log10(1 / error), abs=1e-5)
+
+
+def test_windows_of_one_clip_are_kept_apart():
+  result = evaluation.evaluate(
+      {"noisy": None}, [_item(), _item(seed=1)], FASTDVDNET, sigma=10
+  )["noisy"]
+  assert list(result.clips) == ["clip", "clip #2"]
+
+
+def test_a_model_measures_as_its_stream_restores(model):
+  restore, about = evaluation.restorer(model)
+  assert about["name"] == "ncfl" and about["folder"] == model
+  assert about["weights_sha256"] == released.file_sha256(
+      pathlib.Path(model) / "weights.safetensors"
+  )
+  item = _item()
+  clean = item["clean"].astype(np.float32) / 255
+  noisy = clean + FASTDVDNET.noise.draw(clean.shape, 30)
+  restored = streaming.restore_clip(
+      *released.load(model), noisy, sigma=30 / 255
+  )
+  result = evaluation.evaluate({"it": restore}, [item], FASTDVDNET, sigma=30)
+  score = protocols.score(
+      protocols.clamp(restored.frames), clean, FASTDVDNET
+  )
+  assert result["it"].mean["psnr"] == pytest.approx(score["psnr"].mean())
+  assert result["it"].mean["bits_per_pixel"] == pytest.approx(
+      restored.aux["bits"].mean() / (16 * 20), rel=1e-6
+  )
+
+
+def test_temporal_gain_of_a_running_mean_is_that_of_averaging():
+  # On a still clip the mean of five noisy frames has a fifth of the variance.
+  clean = np.full((7, 64, 64, 3), 128, np.uint8)
+  item = dict(name="still", clean=clean, max_value=255)
+
+  def restore(clip, sigma):
+    count = np.arange(1, len(clip) + 1)[:, None, None, None]
+    return Restored(np.cumsum(clip, axis=0) / count, {})
+
+  gain = evaluation.temporal_gain(restore, [item], FASTDVDNET, sigma=20)
+  assert gain["mean"] == pytest.approx(10 * np.log10(5), abs=0.1)
+  assert gain["clips"] == {"still": gain["mean"]}
+
+
+def test_temporal_gain_of_a_filter_of_single_frames_is_nil():
+  gain = evaluation.temporal_gain(
+      evaluation.restorer("median3")[0],
+      [_item(frames=5)],
+      FASTDVDNET,
+      sigma=20,
+  )
+  assert gain["mean"] == 0.0
+
+
+def test_what_cannot_be_measured_is_said_so():
+  restorers = {"noisy": None}
+  with pytest.raises(ValueError, match="no clips"):
+    evaluation.evaluate(restorers, [], FASTDVDNET, sigma=30)
+  with pytest.raises(ValueError, match="--sigma=30"):
+    evaluation.evaluate(restorers, [_item()], FASTDVDNET)
+  with pytest.raises(ValueError, match="--truth"):
+    evaluation.evaluate(restorers, [_item()], protocols.get("sr_y"))
+  with pytest.raises(ValueError, match="has 3 frames .* needs 5 or more"):
+    evaluation.temporal_gain(None, [_item()], FASTDVDNET, sigma=30)
+  with pytest.raises(FileNotFoundError, match="baselines are noisy, median3"):
+    evaluation.restorer("median7")
+
+
+# The paper's numbers and the table.
+
+
+def test_papers_numbers_are_as_printed():
+  davis = paper_numbers.column("davis", 40)
+  assert davis["NCFL"] == (34.06, 0.9267)
+  assert davis["BasicVSR++"] == (33.96, 0.9229)
+  # The text under table 3 gives the gains over BasicVSR++.
+  gains = [
+      paper_numbers.column("davis", sigma)["NCFL"][0]
+      - paper_numbers.column("davis", sigma)["BasicVSR++"][0]
+      for sigma in (10, 20, 30, 40, 50)
+  ]
+  np.testing.assert_allclose(gains, [-0.04, 0.03, 0.03, 0.10, 0.18], atol=1e-9)
+  assert paper_numbers.column("set8", 50)["NCFL"] == (30.45, None)
+  with pytest.raises(ValueError, match="davis, set8"):
+    paper_numbers.column("vid4", 10)
+  with pytest.raises(ValueError, match="sigma 10, 20, 30, 40, 50.* 25"):
+    paper_numbers.column("davis", 25)
+
+
+def test_table_puts_the_papers_column_beside_ours():
+  def result(value):
+    numbers = {"psnr": value, "ssim": 0.9}
+    clips = {"a": numbers | {"frames": 3}, "b": numbers | {"frames": 3}}
+    return evaluation.Evaluation(clips, numbers, [])
+
+  text = evaluation.table(
+      {"noisy": result(14.15), "ncfl": result(30.0)},
+      {"NCFL": (33.11, 0.9107), "EDVR": (32.41, None)},
+  )
+  rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.split("\n")]
+  assert rows[0] == ["PSNR (dB) / SSIM", "a", "b", "mean", "paper"]
+  cell = "14.15 / 0.9000"
+  assert rows[2] == ["noisy", cell, cell, cell, "-"]
+  assert rows[3][-2:] == ["30.00 / 0.9000", "33.11 / 0.9107"]
+  assert rows[4] == ["EDVR (paper)", "-", "-", "-", "32.41"]
+
+
+# The command.
+
+
+def test_command_writes_the_layout_that_others_read(tmp_path, model, capsys):
+  for seed, name in enumerate(("a", "b")):
+    _write_clip(tmp_path / "clips" / name, seed=seed)
+  out = tmp_path / "out.json"
+  status = _run(
+      "--model", model, "--data", tmp_path / "clips", "--protocol=fastdvdnet",
+      "--sigma=30", "--frames=2", "--json", out,
+  )
+  assert status == 0
+  result = json.loads(out.read_text())
+  assert set(result["clips"]) == {"a", "b"}
+  for metric in ("psnr", "ssim"):
+    values = [result["clips"][name][metric] for name in ("a", "b")]
+    assert result["mean"][metric] == pytest.approx(np.mean(values))
+  assert result["clips"]["a"]["frames"] == 2
+  assert result["protocol"] == "fastdvdnet" and result["sigma"] == 30
+  assert result["protocol_record"]["peak"] == 1.0
+  assert len(result["model"]["weights_sha256"]) == 64
+  assert "commit" in result
+  assert f"{result['mean']['psnr']:.2f} / " in capsys.readouterr().out
+
+
+def test_several_models_share_a_table(tmp_path, model, capsys):
+  _write_clip(tmp_path / "clip", frames=5)
+  out = tmp_path / "out.json"
+  status = _run(
+      f"--model=noisy,median3,{model}", "--data", tmp_path / "clip",
+      "--protocol=fastdvdnet", "--sigma=30", "--temporal-gain", "--json", out,
+  )
+  assert status == 0
+  results = json.loads(out.read_text())["results"]
+  names = [result["model"]["name"] for result in results]
+  assert names == ["noisy", "median3", "ncfl"]
+  assert "temporal_gain" in results[2] and "temporal_gain" not in results[0]
+  printed = capsys.readouterr().out
+  for result in results:
+    row = f"| {result['model']['name']:<16} | {result['mean']['psnr']:.2f} / "
+    assert row in printed
+
+
+def test_degraded_clips_are_paired_with_their_truth(tmp_path):
+  truth = _write_clip(tmp_path / "truth" / "a")
+  degraded = _write_clip(tmp_path / "rain" / "a", seed=1)
+  out = tmp_path / "out.json"
+  status = _run(
+      "--model=noisy", "--data", tmp_path / "rain", "--truth",
+      tmp_path / "truth", "--protocol=sr_y", "--json", out,
+  )
+  assert status == 0
+  expected = protocols.score(
+      degraded / 255.0, truth / 255.0, protocols.get("sr_y")
+  )
+  result = json.loads(out.read_text())
+  assert result["mean"]["psnr"] == pytest.approx(expected["psnr"].mean(), 1e-6)
+  assert result["sigma"] is None
+
+
+def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
+  clip, other = tmp_path / "clip", tmp_path / "other"
+  _write_clip(clip)
+  _write_clip(other, frames=2)
+  good = {
+      "--model": "noisy",
+      "--data": clip,
+      "--protocol": "fastdvdnet",
+      "--sigma": 30,
+      "--json": tmp_path / "out.json",
+  }
+
+  def refused(change, *fragments):
+    arguments = good | change
+    status = _run(*(f"{k}={v}" for k, v in arguments.items() if v is not None))
+    line = capsys.readouterr().err
+    assert status == 2 and line.startswith("error: ") and line.count("\n") == 1
+    for fragment in fragments:
+      assert fragment in line
+
+  refused({"--data": tmp_path / "no"}, "no")
+  refused({"--model": tmp_path / "no"}, "no model folder", "median5")
+  refused({"--model": "noisy,noisy"}, "each model once")
+  refused({"--protocol": "psnr"}, "fastdvdnet, sr_y")
+  refused({"--sigma": None}, "--sigma=30")
+  refused({"--sigma": 300}, "0 and 255")
+  refused({"--frames": 0}, "at least 1")
+  refused({"--truth": other}, "3 frames, its truth 2")
+  refused({"--json": tmp_path / "no" / "out.json"}, "no folder")
+  refused({"--paper": "vid4"}, "davis, set8")
+  refused({"--protocol": "sr_y"}, "--truth")
+  assert not (tmp_path / "out.json").exists()
+
+
+# Real clips.
+
+
+@pytest.fixture
+def clips():
+  folder = os.environ.get("VIDRESTORE_TEST_DATA")
+  if not folder:
+    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real clips to measure")
+  return pathlib.Path(folder) / "clips"
+
+
+def _measure(clips, names, sigma):
+  restorers = {name: evaluation.restorer(name)[0] for name in names}
+  results = evaluation.evaluate(
+      restorers,
+      evaluation.folder_clips(clips, frames=10),
+      FASTDVDNET,
+      sigma=sigma,
+      frames=10,
+  )
+  return [result.mean["psnr"] for result in results.values()]
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(20, 22.11), (50, 14.15)])
+def test_noisy_real_clip_has_the_known_psnr(clips, sigma, expected):
+  values = _measure(clips / "davis_drift-chicane", ["noisy"], sigma)
+  assert values == pytest.approx([expected], abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [("davis_drift-chicane", [25.23, 26.32]), ("vid4_walk", [25.07, 24.96])],
+)
+def test_medians_reach_what_others_measured(clips, clip, expected):
+  # Measured elsewhere under another draw of the noise, hence the tolerance.
+  values = _measure(clips / clip, ["median3", "median5"], 30)
+  assert values == pytest.approx(expected, abs=0.03)

@@ -1,0 +1,328 @@
+import errno
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidrestore_jax import cli, models, released
+from vidrestore_jax.data import folders
+from vidrestore_jax.data.builders import davis
+from vidrestore_jax.inference import frames_io, streaming
+
+TINY = dict(
+    motion_refiner="none",
+    feature_refiner="none",
+    attention=False,
+    widths=(4, 8),
+    feature_channels=4,
+    reduction=2,
+    motion=dict(levels=2, widths=(4, 4)),
+)
+
+
+def _release(folder, **kwargs):
+  """A released NCFL of random variables."""
+  kwargs = TINY | kwargs
+  model = models.build("ncfl", **kwargs)
+  size = model.stride
+  clip = jax.ShapeDtypeStruct((1, 1, size, size, 3), np.float32)
+  noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
+  shapes = jax.eval_shape(
+      model.init, jax.random.key(0), clip, noise if model.noise_map else None
+  )
+  generator = np.random.default_rng(0)
+  variables = jax.tree.map(
+      lambda leaf: generator.uniform(-0.2, 0.2, leaf.shape).astype(np.float32),
+      shapes,
+  )
+  released.save(folder, name="ncfl", kwargs=kwargs, variables=variables)
+  return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+  return _release(tmp_path_factory.mktemp("released") / "ncfl")
+
+
+def _write_clip(folder, frames=3, dtype=np.uint8, seed=0):
+  folder.mkdir(parents=True)
+  top = np.iinfo(dtype).max
+  generator = np.random.default_rng(seed)
+  clip = generator.integers(0, top, (frames, 14, 19, 3), dtype, True)
+  for t, frame in enumerate(clip):
+    frames_io.write_png(folder / f"{t:03}.png", frame)
+  return clip
+
+
+def _run(*arguments):
+  return cli.main([str(argument) for argument in arguments])
+
+
+def _fails(capsys, status, *fragments):
+  """Asserts one line on stderr with each of `fragments`, and status 2."""
+  line = capsys.readouterr().err
+  assert status == 2
+  assert line.startswith("error: ") and line.count("\n") == 1, line
+  for fragment in fragments:
+    assert fragment in line
+
+
+# Restoring.
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_restore_writes_what_the_library_computes(tmp_path, model, dtype):
+  clip = _write_clip(tmp_path / "in", dtype=dtype)
+  out = tmp_path / "out"
+  command = ["restore", tmp_path / "in", out, "--model", model, "--sigma=30"]
+  assert _run(*command) == 0
+  top = np.iinfo(dtype).max
+  expected = streaming.restore_clip(
+      *released.load(model), clip.astype(np.float32) / top, sigma=30 / 255
+  )
+  written, white = folders.read_frames(sorted(out.iterdir()))
+  assert white == top
+  np.testing.assert_array_equal(
+      written, frames_io.to_integers(expected.frames, top)
+  )
+  assert sorted(os.listdir(out)) == ["000.png", "001.png", "002.png"]
+  assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+
+
+def test_restore_takes_a_folder_of_clips(tmp_path, model):
+  for seed, name in enumerate(("a", "b")):
+    _write_clip(tmp_path / "in" / name, frames=2, seed=seed)
+  single = tmp_path / "single"
+  for source, out in (("in", tmp_path / "out"), ("in/b", single)):
+    given = tmp_path / source
+    assert _run("restore", given, out, "--model", model, "--sigma=30") == 0
+  assert sorted(os.listdir(tmp_path / "out")) == ["a", "b"]
+  # Each clip starts from a fresh state: b after a is b alone.
+  for name in ("000.png", "001.png"):
+    together = (tmp_path / "out" / "b" / name).read_bytes()
+    assert together == (single / name).read_bytes()
+
+
+def test_restore_reports_rate_and_time_left(tmp_path, model, capsys):
+  _write_clip(tmp_path / "in")
+  out = tmp_path / "out"
+  _run("restore", tmp_path / "in", out, "--model", model, "--sigma=9")
+  progress = capsys.readouterr().err
+  assert "in: frame 3 of 3" in progress
+  assert "frames/s, 0:00:00 left" in progress
+
+
+def test_a_blind_model_takes_no_sigma(tmp_path, capsys):
+  blind = _release(tmp_path / "blind", noise_map=False)
+  _write_clip(tmp_path / "in")
+  command = ["restore", tmp_path / "in", tmp_path / "out", "--model", blind]
+  _fails(capsys, _run(*command, "--sigma=30"), "blind")
+  assert _run(*command) == 0
+
+
+def test_an_earlier_result_is_replaced_only_on_demand(tmp_path, model, capsys):
+  _write_clip(tmp_path / "in", frames=1)
+  _write_clip(tmp_path / "out", frames=2)
+  command = ["restore", tmp_path / "in", tmp_path / "out", "--model", model]
+  command.append("--sigma=30")
+  _fails(capsys, _run(*command), "not empty", "--overwrite")
+  assert len(os.listdir(tmp_path / "out")) == 2
+  assert _run(*command, "--overwrite") == 0
+  assert os.listdir(tmp_path / "out") == ["000.png"]
+
+
+def test_overwrite_spares_folders_of_other_things(tmp_path, model, capsys):
+  _write_clip(tmp_path / "in", frames=1)
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "thesis.tex").write_text("chapter 1")
+  status = _run(
+      "restore", tmp_path / "in", tmp_path / "out", "--model", model,
+      "--sigma=30", "--overwrite",
+  )
+  _fails(capsys, status, "thesis.tex")
+  assert (tmp_path / "out" / "thesis.tex").read_text() == "chapter 1"
+
+
+# Refusing.
+
+
+def _refused(tmp_path, capsys, arguments, *fragments):
+  """Asserts that a restore fails with one line and leaves nothing."""
+  before = sorted(tmp_path.rglob("*"))
+  _fails(capsys, _run("restore", *arguments), *fragments)
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bad_arguments_are_refused(tmp_path, model, capsys):
+  given, out = tmp_path / "in", tmp_path / "out"
+  _write_clip(given)
+  good = [given, out, "--model", model, "--sigma=30"]
+  nowhere = [tmp_path / "nowhere", *good[1:]]
+  _refused(tmp_path, capsys, nowhere, "nowhere")
+  _refused(tmp_path, capsys, [given, given, *good[2:]], "lie in one another")
+  inside = [given, given / "out", *good[2:]]
+  _refused(tmp_path, capsys, inside, "lie in one another")
+  _refused(tmp_path, capsys, good[:-1], "needs a sigma", "--sigma=30")
+  _refused(tmp_path, capsys, [*good[:-1], "--sigma=300"], "0 and 255", "300")
+  _refused(
+      tmp_path, capsys, [given, out, "--model", tmp_path, "--sigma=30"],
+      "not a released model",
+  )
+  (tmp_path / "file").write_text("")
+  onto = [given, tmp_path / "file", *good[2:]]
+  _refused(tmp_path, capsys, onto, "is a file")
+  (tmp_path / "out.partial").mkdir()
+  _refused(tmp_path, capsys, good, "out.partial", "--overwrite")
+
+
+def test_a_model_that_restores_nothing_is_refused(tmp_path, capsys):
+  small = models.build("spynet", levels=1, widths=(2,))
+  frame = np.zeros((1, 4, 4, 3), np.float32)
+  variables = jax.jit(small.init)(jax.random.key(0), frame, frame)
+  released.save(
+      tmp_path / "flow",
+      name="spynet",
+      kwargs=dict(levels=1, widths=(2,)),
+      variables=variables,
+  )
+  _write_clip(tmp_path / "in")
+  arguments = [tmp_path / "in", tmp_path / "out", "--model", tmp_path / "flow"]
+  _refused(tmp_path, capsys, arguments, "SpyNet is no restoration model")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_truncated_image_is_found_before_anything_runs(
+    tmp_path, suffix, capsys
+):
+  _write_clip(tmp_path / "in")
+  bad = tmp_path / "in" / f"zzz.{suffix}"
+  pixels = np.random.default_rng(0).integers(0, 255, (14, 19, 3), np.uint8)
+  Image.fromarray(pixels).save(bad)
+  bad.write_bytes(bad.read_bytes()[:-200])
+  # The model does not exist: the frames are looked at first.
+  arguments = [tmp_path / "in", tmp_path / "out", "--model=none", "--sigma=30"]
+  _refused(tmp_path, capsys, arguments, f"zzz.{suffix}", "cut short")
+
+
+def test_mixed_frames_are_refused(tmp_path, model, capsys):
+  given = tmp_path / "in"
+  arguments = [given, tmp_path / "out", "--model", model, "--sigma=30"]
+  _write_clip(given)
+  odd = given / "odd.png"
+  frames_io.write_png(odd, np.zeros((14, 18, 3), np.uint8))
+  _refused(tmp_path, capsys, arguments, "odd.png", "18x14", "19x14")
+  frames_io.write_png(odd, np.zeros((14, 19, 3), np.uint16))
+  _refused(tmp_path, capsys, arguments, "odd.png", "depth")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, model, monkeypatch, capsys):
+  _write_clip(tmp_path / "in")
+  real, calls = pathlib.Path.write_bytes, []
+
+  def write_bytes(path, data):
+    calls.append(path)
+    if len(calls) == 2:
+      raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    return real(path, data)
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", write_bytes)
+  arguments = [tmp_path / "in", tmp_path / "out", "--model", model, "--sigma=3"]
+  _refused(tmp_path, capsys, arguments, "disk", "full")
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, model, monkeypatch):
+  _write_clip(tmp_path / "in")
+
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(frames_io, "write_png", interrupt)
+  out = tmp_path / "out"
+  status = _run("restore", tmp_path / "in", out, "--model", model, "--sigma=9")
+  assert status == 130
+  assert os.listdir(tmp_path) == ["in"]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+  with pytest.raises(FileNotFoundError):
+    _run("restore", tmp_path / "no", tmp_path / "out", "--model=m", "--debug")
+
+
+# The other commands.
+
+
+def test_list_names_models_protocols_and_sources(capsys):
+  assert _run("list") == 0
+  words = capsys.readouterr().out.split()
+  for name in ("ncfl", "spynet", "fastdvdnet", "sr_y", "procedural", "folders"):
+    assert name in words
+
+
+def test_convert_makes_a_released_folder(tmp_path, capsys):
+  shapes = [(8, 32), (32, 64), (64, 32), (32, 16), (16, 2)]
+  generator = np.random.default_rng(0)
+  arrays = {}
+  for level in range(1, 7):
+    for layer, (given, made) in enumerate(shapes, 1):
+      name = f"modelL{level}_F-{layer}"
+      kernel = generator.normal(size=(made, given, 7, 7))
+      arrays[f"{name}-weight"] = kernel.astype(np.float32)
+      arrays[f"{name}-bias"] = np.full(made, level, np.float32)
+  np.savez(tmp_path / "weights.npz", **arrays)
+  command = ["convert", tmp_path / "weights.npz", tmp_path / "spynet"]
+  assert _run(*command, "--model=spynet") == 0
+  built, variables = released.load(tmp_path / "spynet")
+  assert built.levels == 6 and built.align_corners
+  # PyTorch's OIHW is flax's HWIO.
+  np.testing.assert_array_equal(
+      variables["params"]["level_0"]["conv_0"]["conv"]["kernel"],
+      arrays["modelL1_F-1-weight"].transpose(2, 3, 1, 0),
+  )
+
+  capsys.readouterr()
+  _fails(capsys, _run(*command, "--model=spynet"), "not empty")
+  _fails(capsys, _run(*command, "--model=vrt"), "'vrt'", "spynet")
+  missing = ["convert", tmp_path / "no.npz", tmp_path / "new"]
+  _fails(capsys, _run(*missing, "--model=spynet"), "no.npz")
+  (tmp_path / "text.npz").write_text("no archive")
+  broken = ["convert", tmp_path / "text.npz", tmp_path / "new"]
+  _fails(capsys, _run(*broken, "--model=spynet"), "text.npz")
+  assert not (tmp_path / "new").exists()
+
+
+def test_prepare_refuses_what_it_cannot_read(tmp_path, capsys):
+  status = _run("data", "prepare", "davis", "--from", tmp_path / "no.zip")
+  _fails(capsys, status, "no.zip")
+  status = _run("data", "prepare", "kinetics", "--from", tmp_path)
+  _fails(capsys, status, "'kinetics'", "davis")
+
+
+def test_prepare_hands_its_arguments_to_the_builder(monkeypatch, capsys):
+  def prepare(path, data_dir, *, partial):
+    assert (path, data_dir, partial) == ("davis.zip", "sets", True)
+    return {"train": 3, "validation": 2}
+
+  monkeypatch.setattr(davis, "prepare", prepare)
+  command = ["data", "prepare", "davis", "--from=davis.zip", "--partial"]
+  assert _run(*command, "--data-dir=sets") == 0
+  assert "davis is ready: 3 in train, 2 in validation" in capsys.readouterr().out
+
+
+def test_help_needs_the_standard_library_alone():
+  code = (
+      "import sys; from vidrestore_jax import cli\n"
+      "try: cli.main(['restore', '--help'])\n"
+      "except SystemExit: pass\n"
+      "heavy = {'jax', 'numpy', 'PIL', 'flax'} & set(sys.modules)\n"
+      "assert not heavy, heavy"
+  )
+  result = subprocess.run(
+      [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert result.returncode == 0, result.stderr
+  assert "--sigma" in result.stdout

@@ -1,0 +1,450 @@
+"""The installed command `vidrestore`.
+
+Importing this module, and asking for help, loads the standard library only.
+What a person can get wrong ends in one line on stderr and exit status 2.
+"""
+
+import argparse
+import ast
+import contextlib
+import errno
+import importlib
+import os
+import pathlib
+import shutil
+import sys
+import time
+
+_DESCRIPTION = """\
+Restores video with trained models.
+
+  vidrestore restore noisy/ clean/ --model=workdir/model --sigma=30
+  vidrestore list
+  vidrestore data prepare davis --from=DAVIS-2017-trainval-480p.zip
+  vidrestore convert spynet_weights.npz spynet/ --model=spynet
+"""
+
+_RESTORE = """\
+Restores a folder of frames (PNG or JPEG, 8 or 16 bits), or a folder of such
+folders, of any length and size, at constant memory. Frames of one folder are
+one clip, in the order of their names. Results are PNG of the same depth under
+the same names; the output folder appears when all of them are written.
+"""
+
+_LIST = "Lists the models, measuring protocols and data sources there are."
+
+_PREPARE = """\
+Makes a data set that training reads out of the files its authors publish.
+"""
+
+_CONVERT = """\
+Turns published weights into a released folder that training can start from
+(config.model.init_from) or that `restore` runs.
+"""
+
+
+def main(argv=None) -> int:
+  """Runs the command; returns its exit status."""
+  arguments = _parser().parse_args(argv)
+  try:
+    arguments.run(arguments)
+  except KeyboardInterrupt:
+    print("\nstopped; nothing was left behind.", file=sys.stderr)
+    return 130
+  except (ValueError, OSError) as error:
+    if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
+      raise
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+  return 0
+
+
+def _parser():
+  parser = argparse.ArgumentParser(
+      prog="vidrestore",
+      description=_DESCRIPTION,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+  )
+  debug = argparse.ArgumentParser(add_help=False)
+  debug.add_argument(
+      "--debug", action="store_true", help="a traceback with an error"
+  )
+  commands = parser.add_subparsers(
+      title="commands", metavar="COMMAND", required=True
+  )
+
+  def command(parent, name, description, run, help_):
+    sub = parent.add_parser(
+        name,
+        help=help_,
+        description=description,
+        parents=[debug],
+        allow_abbrev=False,
+    )
+    sub.set_defaults(run=run)
+    return sub
+
+  sub = command(
+      commands, "restore", _RESTORE, _restore, "restore folders of frames"
+  )
+  sub.add_argument(
+      "input", metavar="IN", type=pathlib.Path, help="folder of frames"
+  )
+  sub.add_argument(
+      "output", metavar="OUT", type=pathlib.Path, help="folder to make"
+  )
+  sub.add_argument(
+      "--model", required=True, metavar="FOLDER", help="a released model"
+  )
+  sub.add_argument(
+      "--sigma",
+      type=float,
+      help=(
+          "standard deviation of the noise, 0 to 255, for models that are told"
+          " it; larger smooths more"
+      ),
+  )
+  sub.add_argument(
+      "--overwrite",
+      action="store_true",
+      help="replace OUT where it holds an earlier result",
+  )
+
+  command(commands, "list", _LIST, _list, "models, protocols, data sources")
+
+  data = commands.add_parser(
+      "data", help="prepare data sets", description="Prepares data sets."
+  )
+  data_commands = data.add_subparsers(metavar="COMMAND", required=True)
+  sub = command(
+      data_commands, "prepare", _PREPARE, _prepare, "build a data set"
+  )
+  sub.add_argument("name", metavar="NAME", help="such as davis")
+  sub.add_argument(
+      "--from",
+      dest="origin",
+      required=True,
+      metavar="PATH",
+      help="the authors' archive, or the folder it unpacks to",
+  )
+  sub.add_argument(
+      "--data-dir",
+      metavar="DIR",
+      help="where data sets are kept; default $TFDS_DATA_DIR, else"
+      " ~/tensorflow_datasets",
+  )
+  sub.add_argument(
+      "--partial",
+      action="store_true",
+      help="take a copy that lacks some of the clips",
+  )
+
+  sub = command(
+      commands, "convert", _CONVERT, _convert, "import published weights"
+  )
+  sub.add_argument(
+      "checkpoint", metavar="CHECKPOINT", help="file of published weights"
+  )
+  sub.add_argument(
+      "folder", metavar="FOLDER", type=pathlib.Path, help="folder to make"
+  )
+  sub.add_argument(
+      "--model", required=True, metavar="NAME", help="such as spynet"
+  )
+  return parser
+
+
+def _restore(arguments):
+  """`vidrestore restore`."""
+  given, output = arguments.input, arguments.output
+  # Everything that can be refused is refused before the model is loaded.
+  clips = _find_clips(given)
+  _check_output(given, output, arguments.overwrite)
+  sigma = arguments.sigma
+  if sigma is not None and not 0 <= sigma <= 255:
+    raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
+
+  # Loading jax takes a second that a mistyped path need not cost.
+  from vidrestore_jax import released
+  from vidrestore_jax.inference import streaming
+
+  model, variables = released.load(arguments.model)
+  streaming.check_streams(model)
+  sigma = None if sigma is None else sigma / 255
+  streaming.check_sigma(model, sigma)
+
+  frames = sum(len(paths) for _, paths in clips)
+  with _whole_folder(output) as partial, _Progress(frames) as progress:
+    for name, paths in clips:
+      single = paths[0].parent.resolve() == given.resolve()
+      folder = partial if single else partial / name
+      folder.mkdir(parents=True, exist_ok=True)
+      _restore_clip(model, variables, paths, folder, sigma, name, progress)
+  print(f"{output}: {frames} frames of {len(clips)} clip(s).")
+
+
+def _restore_clip(model, variables, paths, folder, sigma, name, progress):
+  """Restores one clip's files into `folder`."""
+  from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import frames_io, streaming
+
+  # The first frame is read twice: writing needs its depth before the stream
+  # starts, and the stream runs one frame ahead of writing.
+  _, white = folders.read_frames(paths[:1])
+
+  def read():
+    for path in paths:
+      frame, max_value = folders.read_frames([path])
+      if max_value != white:
+        raise ValueError(
+            f"{path} has another bit depth than {paths[0].name} (white is"
+            f" {max_value}, not {white}). Frames of one folder have one depth."
+        )
+      yield frame[0].astype("float32") / max_value
+
+  restored = streaming.restore_stream(
+      model, variables, read(), sigma=sigma, aux=()
+  )
+  for path, result in zip(paths, restored):
+    frame = frames_io.to_integers(result.frames, white)
+    frames_io.write_png(folder / f"{path.stem}.png", frame)
+    progress.advance(name)
+
+
+def _find_clips(given):
+  """The clips of the input folder, every frame's header looked at."""
+  from vidrestore_jax.data import folders
+
+  clips = folders.find_clips(given)
+  for _, paths in clips:
+    _check_frames(paths)
+  return clips
+
+
+def _check_frames(paths):
+  """Reads each file as far as finding damage needs, before an hour is spent.
+
+  Raises:
+    ValueError: a file is no image or cut short, or the sizes differ.
+  """
+  from PIL import Image
+
+  first = None
+  for path in paths:
+    try:
+      with Image.open(path) as image:
+        size = image.size
+        if image.format == "JPEG":
+          # The entropy code is read, the pixels only at an eighth of the size.
+          image.draft(None, (size[0] // 8, size[1] // 8))
+          image.load()
+        else:
+          image.verify()  # A PNG's checksums; decodes nothing.
+    except (OSError, SyntaxError, ValueError) as error:
+      if isinstance(error, (FileNotFoundError, PermissionError)):
+        raise
+      raise ValueError(
+          f"{path} cannot be read: {error}. It is damaged or cut short; replace"
+          " or remove it. Nothing was restored."
+      ) from error
+    if first is not None and size != first:
+      raise ValueError(
+          f"{path} is {size[0]}x{size[1]}, but {paths[0].name} beside it is"
+          f" {first[0]}x{first[1]}. Frames of one folder are one clip and have"
+          " one size."
+      )
+    first = size
+
+
+def _check_output(given, output, overwrite):
+  """Refuses an output folder that would cost anybody files."""
+  source, target = given.resolve(), output.resolve()
+  if source == target or source in target.parents or target in source.parents:
+    raise ValueError(
+        f"The output {output} and the input {given} lie in one another; name"
+        " an output folder elsewhere."
+    )
+  partial = _partial(output)
+  if partial.exists():
+    if not overwrite:
+      raise FileExistsError(
+          f"{partial} is left of a run that was killed, or of one that is"
+          " still running. Remove it, or pass --overwrite."
+      )
+    _check_replaceable(partial)
+  if not output.exists():
+    return
+  if not output.is_dir():
+    raise FileExistsError(f"{output} is a file; the output is a folder.")
+  if any(output.iterdir()):
+    if not overwrite:
+      raise FileExistsError(
+          f"{output} exists and is not empty. Name another folder, or pass"
+          " --overwrite to replace it."
+      )
+    _check_replaceable(output)
+
+
+def _check_replaceable(folder):
+  """Refuses to replace a folder that holds more than restored frames."""
+  for path in folder.rglob("*"):
+    if path.is_file() and not path.name.endswith((".png", ".png.partial")):
+      raise FileExistsError(
+          f"{folder} holds more than restored frames, for example {path}, so"
+          " --overwrite does not replace it. Name another folder."
+      )
+
+
+@contextlib.contextmanager
+def _whole_folder(output):
+  """A folder beside `output` that takes its name if the block succeeds.
+
+  Where the block fails, it is removed, and `output` is as it was.
+  """
+  partial = _partial(output)
+  if partial.exists():
+    shutil.rmtree(partial)
+  try:
+    partial.mkdir(parents=True)
+    yield partial
+    replaced = output.with_name(f".{output.name}.replaced")
+    if output.exists():
+      os.rename(output, replaced)
+    os.rename(partial, output)
+    shutil.rmtree(replaced, ignore_errors=True)
+  except OSError as error:
+    if error.errno == errno.ENOSPC:
+      raise OSError(
+          f"The disk of {output} is full; what was written is removed again."
+          " Free some space, or name a folder on another disk."
+      ) from error
+    raise
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(output):
+  return output.with_name(output.name + ".partial")
+
+
+class _Progress:
+  """Frames done, their rate and the time left, on stderr.
+
+  A terminal gets one line that is rewritten, a file or pipe a line every ten
+  seconds. The first frame, which waits for compilation, does not count for
+  the rate.
+  """
+
+  def __init__(self, frames):
+    self._frames, self._done = frames, 0
+    self._terminal = sys.stderr.isatty()
+    self._shown = self._first = 0.0
+
+  def __enter__(self):
+    self._shown = time.monotonic()
+    if self._terminal:
+      print("compiling ...", end="", file=sys.stderr, flush=True)
+    return self
+
+  def __exit__(self, *_):
+    if self._terminal:
+      print(file=sys.stderr)
+
+  def advance(self, clip):
+    """Counts one more frame, of the clip of that name."""
+    now = time.monotonic()
+    self._done += 1
+    if self._done == 1:
+      self._first = now
+    due = now - self._shown >= (0.1 if self._terminal else 10.0)
+    if not due and self._done < self._frames:
+      return
+    self._shown = now
+    line = f"{clip}: frame {self._done} of {self._frames}"
+    if self._done > 1 and now > self._first:
+      rate = (self._done - 1) / (now - self._first)
+      left = round((self._frames - self._done) / rate)
+      hours, seconds = divmod(left, 3600)
+      minutes, seconds = divmod(seconds, 60)
+      line += (
+          f", {rate:.3g} frames/s, {hours}:{minutes:02}:{seconds:02} left"
+      )
+    if self._terminal:
+      print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+    else:
+      print(line, file=sys.stderr, flush=True)
+
+
+def _list(arguments):
+  """`vidrestore list`."""
+  del arguments
+  from vidrestore_jax import data
+  from vidrestore_jax.metrics import protocols
+
+  package = pathlib.Path(__file__).parent
+  print("Models (config.model.name; restore takes a released folder of one):")
+  for path in sorted((package / "models").glob("[!_]*.py")):
+    _print_entry(path.stem, _summary(path))
+  print("\nProtocols (experiments.evaluate --protocol):")
+  for name in protocols.available():
+    _print_entry(name, protocols.get(name).source)
+  print("\nData sources (config.data.train.name):")
+  for name in data.available():
+    builder = package / "data" / "builders" / f"{name}.py"
+    path = builder if builder.exists() else package / "data" / f"{name}.py"
+    _print_entry(name, _summary(path))
+
+
+def _print_entry(name, text):
+  print(f"  {name:<12} {text}")
+
+
+def _summary(path):
+  """First line of a module's docstring, read without importing the module."""
+  return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+
+
+def _prepare(arguments):
+  """`vidrestore data prepare`."""
+  builders = pathlib.Path(__file__).parent / "data" / "builders"
+  name = arguments.name
+  _check_module(name, builders, "data set to prepare")
+  builder = importlib.import_module(f"vidrestore_jax.data.builders.{name}")
+  splits = builder.prepare(
+      arguments.origin, arguments.data_dir, partial=arguments.partial
+  )
+  counts = ", ".join(f"{count} in {split}" for split, count in splits.items())
+  print(f"{name} is ready: {counts}.")
+
+
+def _convert(arguments):
+  """`vidrestore convert`."""
+  converters = pathlib.Path(__file__).parent / "converters"
+  name, folder = arguments.model, arguments.folder
+  _check_module(name, converters, "converter for the model")
+  if not pathlib.Path(arguments.checkpoint).is_file():
+    raise FileNotFoundError(f"There is no file {arguments.checkpoint}.")
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise FileExistsError(
+        f"{folder} exists and is not empty. Name another folder."
+    )
+  from vidrestore_jax import released
+
+  converter = importlib.import_module(f"vidrestore_jax.converters.{name}")
+  kwargs, variables = converter.convert(arguments.checkpoint)
+  released.save(folder, name=name, kwargs=kwargs, variables=variables)
+  print(f"{folder}: {name}, sha256 {released.params_sha256(variables)[:16]}.")
+
+
+def _check_module(name, folder, what):
+  """ValueError unless `folder` has a module of that name."""
+  names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+  if name not in names:
+    raise ValueError(
+        f"There is no {what} {name!r}; there are: {', '.join(names)}."
+    )
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,37 @@
+"""Data sources: random access to clips, by the name of their module.
+
+A source has `len(source)` and `source[i] -> {"clean": uint8 or uint16
+[T, H, W, C], "max_value": int, "name": str}`, and where it knows them
+`degraded` (laid out as `clean`) and `flow` (float32 [T, H, W, 2], pixels,
+from frame t into frame t - 1). Everything is NumPy; no jax, no tensorflow.
+"""
+
+import importlib
+import pathlib
+
+_NOT_SOURCES = {"__init__", "pipeline", "textures", "transforms"}
+
+
+def available() -> list[str]:
+  """Names that `build` takes."""
+  here = pathlib.Path(__file__).parent
+  files = [*here.glob("*.py"), *here.glob("builders/*.py")]
+  return sorted({file.stem for file in files} - _NOT_SOURCES)
+
+
+def build(name: str, **kwargs):
+  """The source `name`, made by `build(**kwargs)` of its module.
+
+  Modules are vidrestore_jax/data/<name>.py and data/builders/<name>.py, so
+  adding a data set edits no existing file.
+
+  Raises:
+    ValueError: where there is no such module, or `kwargs` do not suit it.
+  """
+  if name not in available():
+    raise ValueError(
+        f"There is no data source {name!r}; there are {available()}."
+    )
+  beside = pathlib.Path(__file__).with_name(f"{name}.py").exists()
+  package = __name__ if beside else f"{__name__}.builders"
+  return importlib.import_module(f"{package}.{name}").build(**kwargs)

@@ -1,0 +1,107 @@
+"""Convolutions with the padding and the up-sampling of the papers' code.
+
+All of them map `[B, H, W, C]`, have a bias, keep parameters in float32 and
+compute in `dtype`.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vidrestore_jax.layers.resample import depth_to_space
+
+# Uniform in +-1/sqrt(fan_in), as PyTorch initialises the convolutions that the
+# papers' recipes were tuned with.
+torch_kernel_init = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+)
+
+
+class Conv(nn.Module):
+  """A k x k convolution, zero-padded by k // 2 on every side.
+
+  At stride 2 this differs from SAME padding, which pads the bottom and right
+  only; the symmetric form is PyTorch's, so published weights fit.
+  """
+
+  features: int
+  kernel: int = 3
+  stride: int = 1
+  dtype: str = "float32"
+  kernel_init: nn.initializers.Initializer = torch_kernel_init
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+    pad = self.kernel // 2
+    return nn.Conv(
+        self.features,
+        (self.kernel, self.kernel),
+        strides=self.stride,
+        padding=((pad, pad), (pad, pad)),
+        dtype=self.dtype,
+        kernel_init=self.kernel_init,
+        bias_init=self.bias_init,
+        name="conv",
+    )(x)
+
+
+class SubPixelConv(nn.Module):
+  """A convolution to 4 * features channels, then depth to space: x2."""
+
+  features: int
+  kernel: int = 3
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, h, w, C] to [B, 2 h, 2 w, features]."""
+    x = Conv(4 * self.features, self.kernel, dtype=self.dtype, name="expand")(x)
+    return depth_to_space(x)
+
+
+class TransposedConv(nn.Module):
+  """A 3x3 transposed convolution of stride 2: x2.
+
+  out[2 i + k - 1] += x[i] * kernel[k] along each axis, that is PyTorch's
+  ConvTranspose2d(kernel 3, stride 2, padding 1, output_padding 1).
+
+  Computed as its four output phases (1x1, 1x2, 2x1 and 2x2 taps), the nine
+  taps that a transposed convolution really has. XLA's own form, a convolution
+  over an input with zeros between the pixels, takes ten times as long to
+  differentiate on a CPU.
+  """
+
+  features: int
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, h, w, C] to [B, 2 h, 2 w, features]."""
+    batch, height, width, channels = x.shape
+    kernel = self.param(
+        "kernel", torch_kernel_init, (3, 3, channels, self.features)
+    )
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    x, kernel, bias = nn.dtypes.promote_dtype(
+        x, kernel, bias, dtype=self.dtype
+    )
+    # An even output reads its own input with tap 1; an odd one reads its own
+    # with tap 2 and the next with tap 0. The next past the border is zero.
+    taps = (slice(1, 2), slice(None, None, -2))
+    phases = [
+        jax.lax.conv_general_dilated(
+            x,
+            kernel[rows, columns],
+            window_strides=(1, 1),
+            padding=((0, i), (0, j)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        for i, rows in enumerate(taps)
+        for j, columns in enumerate(taps)
+    ]
+    phases = jnp.stack(phases, -1).reshape(
+        batch, height, width, 4 * self.features
+    )
+    return depth_to_space(phases) + bias

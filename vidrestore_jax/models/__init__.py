@@ -1,0 +1,38 @@
+"""Models, one paper per file. The file's name is the model's name."""
+
+import importlib
+import inspect
+import pkgutil
+
+
+def available() -> list[str]:
+  """Names that `build` takes."""
+  return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def build(name: str, **kwargs):
+  """Builds the model of `models/<name>.py`.
+
+  Args:
+    name: a file of this folder, such as "ncfl".
+    **kwargs: that file's `build` arguments.
+
+  Returns:
+    A `flax.linen` module.
+
+  Raises:
+    ValueError: no such model, or an argument that it does not take.
+  """
+  if name not in available():
+    raise ValueError(
+        f"There is no model {name!r}. Available: {', '.join(available())}."
+    )
+  function = importlib.import_module(f"{__name__}.{name}").build
+  allowed = inspect.signature(function).parameters
+  unknown = sorted(set(kwargs) - set(allowed))
+  if unknown:
+    raise ValueError(
+        f"Model {name!r} takes no argument {', '.join(unknown)}. It takes:"
+        f" {', '.join(allowed)}."
+    )
+  return function(**kwargs)

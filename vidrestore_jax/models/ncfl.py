@@ -1,0 +1,566 @@
+"""NCFL: neural compression-based feature learning for video restoration.
+
+Huang et al., CVPR 2022. Section numbers are those of its supplementary. One
+recurrent, causal step restores a frame x_t from it and from the feature
+c_{t-1} that the step before left:
+
+  1. v = SpyNet(x_t, x_{t-1});  v^ = MVR(v);  c^ = warp(c_{t-1}, v^)  alignment
+  2. c' = FA(x_t, c^) * c^                                   feature attention
+  3. c~ = decode(quantize(encode(c')))            compression as noise removal
+  4. y_t, c_t = U-Net(x_t, c~)                                        fusion
+"""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
+from vidrestore_jax.layers.entropy import INTERVALS, symbol_bits
+from vidrestore_jax.layers.gdn import GDN
+from vidrestore_jax.layers.quantization import adaptive_quantize, bounded_step
+from vidrestore_jax.layers.resample import (
+    average_pool,
+    depth_to_space,
+    space_to_depth,
+    upsample_bilinear,
+)
+from vidrestore_jax.layers.residual import ResBlock
+from vidrestore_jax.layers.warp import backward_warp
+from vidrestore_jax.models import spynet, unet
+from vidrestore_jax.shapes import (
+    Restored,
+    check_channels,
+    check_multiple,
+    check_noise,
+    check_rank,
+)
+
+# The supplementary leaves widths and up-sampling open. "table" is the reading
+# that gives Table 1's GFLOPs, "literal" its text word by word; no reading
+# gives both.
+PRESETS = {
+    "table": dict(
+        feature_channels=32,
+        upsample="subpixel",
+        normalize_latent=False,
+        prior_channels=(64, 128),
+        attention_blocks=4,
+        attention_middle_blocks=12,
+        skip="concat",
+    ),
+    "literal": dict(
+        feature_channels=64,
+        upsample="transposed",
+        normalize_latent=True,
+        prior_channels=(64, 64),
+        attention_blocks=1,
+        attention_middle_blocks=5,
+        skip="conv_add",
+    ),
+}
+MOTION_REFINERS = ("mvr", "mconv", "none")
+FEATURE_REFINERS = ("ncfl", "noq", "nconv", "none")
+UPSAMPLING = {"subpixel": SubPixelConv, "transposed": TransposedConv}
+
+_leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.01)
+
+
+class Encoder(nn.Module):
+  """conv s2, GDN, conv s2: [B, H, W, C] to [B, H/4, W/4, latent_channels].
+
+  `normalize_latent` puts a GDN behind the second convolution too.
+  """
+
+  hidden_channels: int
+  latent_channels: int
+  normalize_latent: bool
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    conv = Conv(self.hidden_channels, stride=2, dtype=self.dtype, name="conv_0")
+    x = GDN(dtype=self.dtype, name="gdn_0")(conv(x))
+    conv = Conv(self.latent_channels, stride=2, dtype=self.dtype, name="conv_1")
+    x = conv(x)
+    if self.normalize_latent:
+      x = GDN(dtype=self.dtype, name="gdn_1")(x)
+    return x
+
+
+class Decoder(nn.Module):
+  """up x2, IGDN, up x2: [B, h, w, C] to [B, 4 h, 4 w, channels]."""
+
+  channels: int
+  hidden_channels: int
+  upsample: str
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    up = UPSAMPLING[self.upsample]
+    x = up(self.hidden_channels, dtype=self.dtype, name="up_0")(x)
+    x = GDN(inverse=True, dtype=self.dtype, name="igdn_0")(x)
+    return up(self.channels, dtype=self.dtype, name="up_1")(x)
+
+
+class MotionRefiner(nn.Module):
+  """MVR (section 2, figure 1a): an auto-encoder of the flow, not quantised.
+
+  `residual` adds its input back, so that a run that starts from a good flow
+  starts with it.
+  """
+
+  hidden_channels: int = 64
+  upsample: str = "subpixel"
+  normalize_latent: bool = False
+  residual: bool = False
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, flow):
+    """Maps [B, H, W, 2] to [B, H, W, 2], pixels."""
+    hidden = self.hidden_channels
+    code = Encoder(
+        hidden, hidden, self.normalize_latent, self.dtype, name="encoder"
+    )(flow)
+    refined = Decoder(2, hidden, self.upsample, self.dtype, name="decoder")(code)
+    refined = refined.astype(jnp.float32)
+    return flow + refined if self.residual else refined
+
+
+class ConvStack(nn.Module):
+  """Three 3x3 convolutions at full resolution, LeakyReLU between.
+
+  The ablation's stand-ins of equal cost: M-Conv (48 channels, for the MVR) and
+  N-Conv (72 channels, for the compression module), section 4.1.
+  """
+
+  hidden_channels: int
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, H, W, C] to [B, H, W, C] in x's dtype."""
+    channels, dtype = x.shape[-1], x.dtype
+    for i in range(2):
+      conv = Conv(self.hidden_channels, dtype=self.dtype, name=f"conv_{i}")
+      x = _leaky_relu(conv(x))
+    return Conv(channels, dtype=self.dtype, name="conv_2")(x).astype(dtype)
+
+
+class FeatureAttention(nn.Module):
+  """FA (section 2, figure 1b): which parts of the aligned feature to trust.
+
+  An auto-encoder over three scales with `blocks` ResBlocks at each scale on
+  either way and `middle_blocks` at the coarsest, ending in a sigmoid. The
+  supplementary's "4 ResBlocks at the largest scale to increase the receptive
+  field" are read as the coarsest scale, where they do that.
+  """
+
+  widths: tuple[int, ...] = (16, 32, 64)
+  blocks: int = 4
+  middle_blocks: int = 12
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, frame, feature):
+    """Maps [B, H, W, .] and [B, H, W, C] to a mask [B, H, W, C] in (0, 1)."""
+
+    def blocks(name, count, x):
+      for i in range(count):
+        x = ResBlock(dtype=self.dtype, name=f"{name}_{i}")(x)
+      return x
+
+    x = jnp.concatenate([frame.astype(feature.dtype), feature], -1)
+    x = Conv(self.widths[0], dtype=self.dtype, name="stem")(x)
+    skips = []
+    for i, width in enumerate(self.widths[1:]):
+      x = blocks(f"encoder_{i}", self.blocks, x)
+      skips.append(x)
+      x = Conv(width, stride=2, dtype=self.dtype, name=f"down_{i}")(x)
+    x = blocks("middle", self.middle_blocks, x)
+    for i, width in reversed(list(enumerate(self.widths[:-1]))):
+      x = TransposedConv(width, dtype=self.dtype, name=f"up_{i}")(x)
+      x = jnp.concatenate([x, skips[i]], -1)
+      x = Conv(width, dtype=self.dtype, name=f"fuse_{i}")(x)
+      x = blocks(f"decoder_{i}", self.blocks, x)
+    mask = Conv(feature.shape[-1], dtype=self.dtype, name="mask")(x)
+    return nn.sigmoid(mask)
+
+
+class Compression(nn.Module):
+  """The NCFL module (section 2, figure 2): filters a feature by coding it.
+
+  A prior of three convolutions predicts mean, scale and step of every latent
+  element; the latent is quantised with them and decoded. What the rate term
+  does not find worth its bits, noise first, is gone.
+
+  Attributes:
+    hidden_channels: between the two strided convolutions.
+    latent_channels: of the latent.
+    prior_channels: the prior's two hidden widths.
+    upsample: "subpixel" or "transposed".
+    normalize_latent: a GDN behind the encoder's last convolution too.
+    quantize: False is the ablation NoQ: no prior, no rate.
+    distribution: "laplace" or "gaussian".
+    add_mean_back: whether the dequantised latent contains the mean.
+    step_minimum: lower bound of the quantisation step.
+    dtype: compute dtype; prior, symbols and rate are float32.
+  """
+
+  hidden_channels: int = 64
+  latent_channels: int = 64
+  prior_channels: tuple[int, int] = (64, 128)
+  upsample: str = "subpixel"
+  normalize_latent: bool = False
+  quantize: bool = True
+  distribution: str = "laplace"
+  add_mean_back: bool = True
+  step_minimum: float = 0.5
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, feature):
+    """Maps [B, H, W, C] to a feature of that shape and bits [B, h, w, L].
+
+    Bits are those of each latent element (h = H / 4), None without
+    quantisation.
+    """
+    latent = Encoder(
+        self.hidden_channels,
+        self.latent_channels,
+        self.normalize_latent,
+        self.dtype,
+        name="encoder",
+    )(feature)
+    bits = None
+    if self.quantize:
+      mean, scale, step = self._prior(feature)
+      latent, symbols = adaptive_quantize(
+          latent, mean, step, add_mean_back=self.add_mean_back
+      )
+      bits = symbol_bits(INTERVALS[self.distribution](symbols, scale))
+    decoded = Decoder(
+        feature.shape[-1],
+        self.hidden_channels,
+        self.upsample,
+        self.dtype,
+        name="decoder",
+    )(latent)
+    return decoded, bits
+
+  def _prior(self, feature):
+    """Mean, scale (in steps) and step of each latent element, float32."""
+    x = feature
+    for i, (channels, stride) in enumerate(zip(self.prior_channels, (2, 2))):
+      x = Conv(channels, stride=stride, dtype=self.dtype, name=f"prior_{i}")(x)
+      x = _leaky_relu(x)
+
+    def bias_init(key, shape, dtype=jnp.float32):
+      # Steps start at 1, means at 0, scales at softplus(0) = 0.7.
+      starts = jnp.array([0.0, 0.0, 1.0], dtype)
+      return jnp.repeat(starts, shape[0] // 3)
+
+    x = Conv(
+        3 * self.latent_channels,
+        dtype=self.dtype,
+        bias_init=bias_init,
+        name="prior_2",
+    )(x)
+    mean, scale, step = jnp.split(x.astype(jnp.float32), 3, -1)
+    return mean, nn.softplus(scale), bounded_step(step, self.step_minimum)
+
+
+class NCFL(nn.Module):
+  """The recurrent restorer. `build` makes it from names and numbers.
+
+  Attributes:
+    motion: a SpyNet.
+    motion_refiner: maps flow to flow, or None.
+    attention: a FeatureAttention, or None.
+    compression: a Compression, or None.
+    feature_refiner: a ConvStack in the compression's place, or None.
+    restoration: a UNet or WNet.
+    channels: of a frame, 3 for RGB and 4 for packed Bayer (R, Gr, B, Gb).
+    feature_channels: of the feature c_t.
+    noise_map: whether it is told the noise level, as a map.
+    fold: everything runs at 1 / fold of the resolution, on frames folded into
+      channels (FFDNet, arXiv:1710.04026); 1 is the paper's network.
+    unroll: clips up to this length are unrolled rather than scanned over:
+      the gradient of a convolution inside a loop is slow on a CPU.
+    remat: recompute each step's activations in the backward pass.
+    dtype: compute dtype.
+  """
+
+  motion: nn.Module
+  motion_refiner: nn.Module | None
+  attention: nn.Module | None
+  compression: nn.Module | None
+  feature_refiner: nn.Module | None
+  restoration: nn.Module
+  channels: int = 3
+  feature_channels: int = 32
+  noise_map: bool = True
+  fold: int = 1
+  unroll: int = 8
+  remat: bool = False
+  dtype: str = "float32"
+
+  restores = True
+  recurrent = True
+  radius = None  # Recurrent: no window.
+  scale = 1
+  halo = None  # Global: pooled attention and flow see the whole frame.
+
+  @property
+  def stride(self) -> int:
+    """Height and width must be multiples of this."""
+    # The compression module and the attention need 4; powers of two nest.
+    return self.fold * max(self.motion.stride, self.restoration.stride, 4)
+
+  def __call__(self, clip, noise):
+    """Restores a clip, frame after frame.
+
+    Args:
+      clip: `[B, T, H, W, C]` around [0, 1].
+      noise: `[B, H, W, 1]` standard deviations, or None for a blind model.
+
+    Returns:
+      `Restored` with `frames` `[B, T, H, W, C]`; `aux` has `flow`
+      `[B, T, H, W, 2]` and, where features are compressed, `bits` `[B, T]` and
+      `rate_map` `[B, T, h, w]`.
+    """
+    check_rank("clip", clip, "BTHWC")
+
+    def body(model, state, frame):
+      return model.step(state, frame, noise)
+
+    if self.remat:
+      body = nn.remat(body, prevent_cse=clip.shape[1] <= self.unroll)
+    frames = clip.shape[1]
+    scan = nn.scan(
+        body,
+        variable_broadcast="params",
+        split_rngs={"params": False},
+        in_axes=1,
+        out_axes=1,
+        unroll=frames if frames <= self.unroll else 1,
+    )
+    _, restored = scan(self, self.init_state(clip[:, 0]), clip)
+    return restored
+
+  def init_state(self, frame):
+    """The state before `frame` `[B, H, W, C]`, the first one of a clip.
+
+    No feature yet, and the frame itself as its predecessor, so that the first
+    step is the same program as every other.
+    """
+    guide = self._guide(frame)
+    shape = (*guide.shape[:3], self.feature_channels)
+    return {"guide": guide, "feature": jnp.zeros(shape, self.dtype)}
+
+  def step(self, state, frame, noise):
+    """Restores the next frame.
+
+    Args:
+      state: of the frame before, or `init_state(frame)`.
+      frame: `[B, H, W, C]`.
+      noise: as in the call.
+
+    Returns:
+      The pair (state, Restored without a time axis).
+    """
+    check_rank("frame", frame, "BHWC")
+    check_channels("frame", frame, self.channels)
+    check_multiple("NCFL", *frame.shape[1:3], self.stride)
+    check_noise("NCFL", noise, self.noise_map, (*frame.shape[:3], 1))
+
+    guide = self._guide(frame)
+    flow = self.motion(guide, state["guide"])
+    if self.motion_refiner is not None:
+      flow = self.motion_refiner(flow)
+    feature = backward_warp(state["feature"], flow)
+
+    observed = space_to_depth(frame, self.fold) if self.fold > 1 else frame
+    if noise is not None:
+      observed = jnp.concatenate([observed, average_pool(noise, self.fold)], -1)
+    observed = observed.astype(self.dtype)
+    if self.attention is not None:
+      feature = feature * self.attention(observed, feature)
+    aux = {"flow": flow}
+    if self.compression is not None:
+      feature, bits = self.compression(feature)
+      if bits is not None:
+        aux |= {"bits": bits.sum((1, 2, 3)), "rate_map": bits.sum(-1)}
+    if self.feature_refiner is not None:
+      feature = self.feature_refiner(feature)
+
+    residual, feature = self.restoration(
+        jnp.concatenate([observed, feature], -1)
+    )
+    if self.fold > 1:
+      residual = depth_to_space(residual, self.fold)
+      aux["flow"] = self.fold * upsample_bilinear(flow, self.fold)
+    state = {"guide": guide, "feature": feature.astype(self.dtype)}
+    return state, Restored(frame + residual, aux)
+
+  def _guide(self, frame):
+    """The RGB frame in which motion is estimated, [B, h, w, 3]."""
+    frame = average_pool(frame, self.fold)
+    if self.channels == 4:
+      # Linear raw is dark; SpyNet learned on display-referred frames.
+      red, green_r, blue, green_b = jnp.split(frame, 4, -1)
+      rgb = jnp.concatenate([red, (green_r + green_b) / 2, blue], -1)
+      frame = jnp.maximum(rgb, 0.0) ** (1 / 2.2)
+    return frame
+
+
+def build(
+    preset: str = "table",
+    channels: int = 3,
+    motion_refiner: str = "mvr",
+    feature_refiner: str = "ncfl",
+    attention: bool = True,
+    restoration: str = "unet",
+    feature_channels: int | None = None,
+    upsample: str | None = None,
+    normalize_latent: bool | None = None,
+    prior_channels: tuple[int, int] | None = None,
+    attention_blocks: int | None = None,
+    attention_middle_blocks: int | None = None,
+    skip: str | None = None,
+    widths: tuple[int, ...] = unet.WIDTHS,
+    attention_widths: tuple[int, ...] = (16, 32, 64),
+    motion_channels: int = 64,
+    hidden_channels: int = 64,
+    latent_channels: int = 64,
+    reduction: int = 16,
+    motion_residual: bool = False,
+    distribution: str = "laplace",
+    add_mean_back: bool = True,
+    step_minimum: float = 0.5,
+    motion: dict | None = None,
+    noise_map: bool = True,
+    fold: int = 1,
+    unroll: int = 8,
+    remat: bool = False,
+    dtype: str = "float32",
+) -> NCFL:
+  """NCFL from names and numbers.
+
+  Args:
+    preset: "table" (meets the paper's GFLOPs) or "literal" (its text). Sets
+      every argument below that is None.
+    channels: 3 for RGB, 4 for packed Bayer.
+    motion_refiner: "mvr", "mconv" or "none".
+    feature_refiner: "ncfl", "noq" (not quantised), "nconv" or "none".
+    attention: whether there is feature attention.
+    restoration: "unet", or "wnet" for real raw noise.
+    feature_channels: C, of the recurrent feature.
+    upsample: "subpixel" or "transposed", in both decoders.
+    normalize_latent: a GDN behind the encoders' last convolution too.
+    prior_channels: the prior's two hidden widths.
+    attention_blocks: ResBlocks at each scale of the attention, either way.
+    attention_middle_blocks: ResBlocks at its coarsest scale.
+    skip: the U-Net's skips, see `models.unet`.
+    widths: the U-Net's channels, finest first; as many scales as entries.
+    attention_widths: the attention's channels, finest first.
+    motion_channels: of the MVR.
+    hidden_channels: of the compression module.
+    latent_channels: of its latent.
+    reduction: of the channel attention.
+    motion_residual: the MVR adds its input back.
+    distribution: prior of the symbols, "laplace" or "gaussian".
+    add_mean_back: whether the dequantised latent contains the mean.
+    step_minimum: lower bound of the quantisation step.
+    motion: arguments of `models.spynet.build`.
+    noise_map: whether the model is told the noise level.
+    fold: 1, or the factor by which frames are folded into channels first.
+    unroll: longest clip that is unrolled instead of scanned over.
+    remat: recompute activations in the backward pass.
+    dtype: compute dtype, "float32" or "bfloat16".
+
+  Raises:
+    ValueError: a name that does not exist, or channels that are not 3 or 4.
+  """
+  _check_choice("preset", preset, PRESETS)
+  _check_choice("motion_refiner", motion_refiner, MOTION_REFINERS)
+  _check_choice("feature_refiner", feature_refiner, FEATURE_REFINERS)
+  _check_choice("distribution", distribution, INTERVALS)
+  _check_choice("channels", channels, (3, 4))
+  given = dict(
+      feature_channels=feature_channels,
+      upsample=upsample,
+      normalize_latent=normalize_latent,
+      prior_channels=prior_channels,
+      attention_blocks=attention_blocks,
+      attention_middle_blocks=attention_middle_blocks,
+      skip=skip,
+  )
+  chosen = PRESETS[preset] | {k: v for k, v in given.items() if v is not None}
+  _check_choice("upsample", chosen["upsample"], UPSAMPLING)
+  folded = channels * fold**2
+
+  refiners = {
+      "none": None,
+      "mconv": ConvStack(48, dtype),
+      "mvr": MotionRefiner(
+          motion_channels,
+          chosen["upsample"],
+          chosen["normalize_latent"],
+          motion_residual,
+          dtype,
+      ),
+  }
+  compression = Compression(
+      hidden_channels,
+      latent_channels,
+      tuple(chosen["prior_channels"]),
+      chosen["upsample"],
+      chosen["normalize_latent"],
+      feature_refiner == "ncfl",
+      distribution,
+      add_mean_back,
+      step_minimum,
+      dtype,
+  )
+  feature_attention = FeatureAttention(
+      tuple(attention_widths),
+      chosen["attention_blocks"],
+      chosen["attention_middle_blocks"],
+      dtype,
+  )
+  return NCFL(
+      motion=spynet.build(**{"dtype": dtype, **(motion or {})}),
+      motion_refiner=refiners[motion_refiner],
+      attention=feature_attention if attention else None,
+      compression=compression if feature_refiner in ("ncfl", "noq") else None,
+      feature_refiner=(
+          ConvStack(72, dtype) if feature_refiner == "nconv" else None
+      ),
+      restoration=unet.build(
+          restoration,
+          folded,
+          chosen["feature_channels"],
+          tuple(widths),
+          chosen["skip"],
+          reduction,
+          dtype,
+      ),
+      channels=channels,
+      feature_channels=chosen["feature_channels"],
+      noise_map=noise_map,
+      fold=fold,
+      unroll=unroll,
+      remat=remat,
+      dtype=dtype,
+  )
+
+
+def _check_choice(name, given, allowed):
+  if given not in allowed:
+    raise ValueError(
+        f"NCFL's {name} is one of {', '.join(map(str, allowed))}, but got"
+        f" {given!r}."
+    )

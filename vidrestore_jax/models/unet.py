@@ -1,0 +1,155 @@
+"""The restoration networks of NCFL: the CAB U-Net and the W-Net.
+
+NCFL's supplementary, section 2 and figures 3 and 4; spec sections 2.5 and 2.6.
+Both map a stack of channels to (restored residual, feature); NCFL feeds them
+the noisy frame beside the temporal feature. Usable alone for single images.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vidrestore_jax.layers.attention import ChannelAttentionBlock
+from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
+from vidrestore_jax.layers.resample import max_pool
+from vidrestore_jax.shapes import check_multiple, check_rank
+
+# Five scales, as the supplementary has them.
+WIDTHS = (32, 64, 128, 256, 512)
+# How a skip joins the decoder. "concat": concatenated and mixed by a 1x1
+# convolution, which meets the paper's GFLOPs. "conv_add": passes a 3x3
+# convolution of its own and is added, which is the paper's text.
+SKIPS = ("concat", "conv_add")
+
+
+class UNetFeatures(nn.Module):
+  """The U-Net without its output layer: [B, H, W, C] to [B, H, W, widths[0]].
+
+  One CAB at each scale on the way down, one on the way up. Down: 2x2 max-pool
+  and a 1x1 convolution. Up ("concat"): a 1x1 sub-pixel convolution; up
+  ("conv_add"): a 3x3 transposed convolution.
+  """
+
+  widths: tuple[int, ...] = WIDTHS
+  skip: str = "concat"
+  reduction: int = 16
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x):
+    check_rank("U-Net input", x, "BHWC")
+    check_multiple("U-Net", *x.shape[1:3], 2 ** (len(self.widths) - 1))
+
+    def block(name, x):
+      return ChannelAttentionBlock(
+          self.reduction, dtype=self.dtype, name=name
+      )(x)
+
+    x = Conv(self.widths[0], dtype=self.dtype, name="stem")(x)
+    skips = []
+    for i, width in enumerate(self.widths[:-1]):
+      x = block(f"encoder_{i}", x)
+      skips.append(x)
+      down = Conv(
+          self.widths[i + 1], 1, dtype=self.dtype, name=f"down_{i}"
+      )
+      x = down(max_pool(x))
+    x = block("middle", x)
+    for i, width in reversed(list(enumerate(self.widths[:-1]))):
+      if self.skip == "concat":
+        x = SubPixelConv(width, 1, dtype=self.dtype, name=f"up_{i}")(x)
+        x = jnp.concatenate([x, skips[i]], -1)
+        x = Conv(width, 1, dtype=self.dtype, name=f"fuse_{i}")(x)
+      else:
+        x = TransposedConv(width, dtype=self.dtype, name=f"up_{i}")(x)
+        x = x + Conv(width, dtype=self.dtype, name=f"skip_{i}")(skips[i])
+      x = block(f"decoder_{i}", x)
+    return x
+
+
+class UNet(nn.Module):
+  """U-Net: [B, H, W, C] to a residual [B, H, W, channels] and a feature.
+
+  Attributes:
+    channels: of the output, 3 for RGB and 4 for packed raw.
+    feature_channels: of the feature handed to the next frame. Where this is
+      widths[0] it is the last decoder feature itself, else a 1x1 convolution
+      of it.
+    widths: channels of the scales, finest first.
+    skip: one of SKIPS.
+    reduction: of the channel attention.
+    dtype: compute dtype.
+  """
+
+  channels: int = 3
+  feature_channels: int = 32
+  widths: tuple[int, ...] = WIDTHS
+  skip: str = "concat"
+  reduction: int = 16
+  dtype: str = "float32"
+
+  @property
+  def stride(self) -> int:
+    """Height and width must be multiples of this."""
+    return 2 ** (len(self.widths) - 1)
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, H, W, C] to the pair (residual, feature)."""
+    x = UNetFeatures(
+        self.widths, self.skip, self.reduction, self.dtype, name="net"
+    )(x)
+    return self._outputs(x)
+
+  def _outputs(self, x):
+    residual = Conv(
+        self.channels, dtype=self.dtype, name="output"
+    )(x).astype(jnp.float32)
+    if self.feature_channels != self.widths[0]:
+      x = Conv(
+          self.feature_channels, 1, dtype=self.dtype, name="feature"
+      )(x)
+    return residual, x
+
+
+class WNet(UNet):
+  """Two U-Nets in a row, for real raw noise (figure 4).
+
+  The second sees the first `frame_channels` channels of the input, the frame,
+  again, beside the first one's feature.
+  """
+
+  frame_channels: int = 4
+
+  @nn.compact
+  def __call__(self, x):
+    """Maps [B, H, W, C] to the pair (residual, feature)."""
+    net = (self.widths, self.skip, self.reduction, self.dtype)
+    first = UNetFeatures(*net, name="net_0")(x)
+    frame = x[..., : self.frame_channels].astype(first.dtype)
+    second = jnp.concatenate([frame, first], -1)
+    return self._outputs(UNetFeatures(*net, name="net_1")(second))
+
+
+def build(
+    kind: str = "unet",
+    channels: int = 3,
+    feature_channels: int = 32,
+    widths: tuple[int, ...] = WIDTHS,
+    skip: str = "concat",
+    reduction: int = 16,
+    dtype: str = "float32",
+):
+  """A U-Net (kind "unet") or a W-Net ("wnet"); see the classes.
+
+  Raises:
+    ValueError: an unknown kind or skip.
+  """
+  kinds = {"unet": UNet, "wnet": WNet}
+  if kind not in kinds:
+    raise ValueError(f"No network {kind!r}. Available: {', '.join(kinds)}.")
+  if skip not in SKIPS:
+    raise ValueError(f"No skip {skip!r}. Available: {', '.join(SKIPS)}.")
+  extra = {"frame_channels": channels} if kind == "wnet" else {}
+  return kinds[kind](
+      channels, feature_channels, tuple(widths), skip, reduction, dtype, **extra
+  )

@@ -1,0 +1,74 @@
+"""What every part may import: the result of a model and the shape checks.
+
+Axes: B batch, T time, H height, W width, C channels. See the package's
+docstring for ranges and units.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Restored(NamedTuple):
+  """What a restoration model returns.
+
+  Attributes:
+    frames: restored frames, `[B, T, H, W, C]` for a clip and `[B, H, W, C]`
+      for one step or one window, values around [0, 1], not clipped.
+    aux: further results by name; the keys that have a fixed meaning are
+      `bits` `[B, T]` (total bits of a frame's latent), `rate_map`
+      `[B, T, h, w]` (bits per latent position), `flow` `[B, T, H, W, 2]`
+      (pixels), `pre_denoised` and `hr_features`. A step drops the T axis.
+  """
+
+  frames: Any
+  aux: dict[str, Any]
+
+
+def check_rank(name: str, array, axes: str):
+  """Raises ValueError unless `array` has one axis for each letter of `axes`."""
+  if array.ndim != len(axes):
+    raise ValueError(
+        f"{name} needs {len(axes)} axes [{', '.join(axes)}], but has shape"
+        f" {tuple(array.shape)}."
+    )
+
+
+def check_channels(name: str, array, channels: int):
+  """Raises ValueError unless the last axis of `array` has `channels`."""
+  if array.shape[-1] != channels:
+    raise ValueError(
+        f"{name} needs {channels} channels in its last axis (channels-last),"
+        f" but has shape {tuple(array.shape)}."
+    )
+
+
+def check_multiple(name: str, height: int, width: int, stride: int):
+  """Raises ValueError unless height and width are multiples of `stride`."""
+  if height % stride or width % stride:
+    padded = (-(-height // stride) * stride, -(-width // stride) * stride)
+    raise ValueError(
+        f"{name} needs height and width divisible by {stride}, but got"
+        f" {height}x{width}. Pad to {padded[0]}x{padded[1]} with"
+        " vidrestore_jax.inference.tiling.pad_to_multiple."
+    )
+
+
+def check_noise(name: str, noise, wanted: bool, shape: tuple[int, ...]):
+  """Raises ValueError unless `noise` is `shape`, or None where not wanted."""
+  if not wanted:
+    if noise is not None:
+      raise ValueError(
+          f"{name} was built blind (noise_map=False) and takes noise=None, but"
+          f" got a map of shape {tuple(noise.shape)}."
+      )
+    return
+  if noise is None:
+    raise ValueError(
+        f"{name} was built with noise_map=True and needs a map of standard"
+        f" deviations {list(shape)} in [0, 1] units, but got None. Pass"
+        " jnp.full(shape, sigma / 255), or build it with noise_map=False."
+    )
+  if tuple(noise.shape) != shape:
+    raise ValueError(
+        f"{name} needs a noise map of shape {list(shape)}, but got"
+        f" {list(noise.shape)}."
+    )

@@ -1,0 +1,43 @@
+"""Losses and the differentiable measures beside them: functions of arrays."""
+
+import jax
+import jax.numpy as jnp
+
+
+def mean_squared_error(restored, clean):
+  """Mean of the squared difference over all axes, in float32."""
+  difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
+  return jnp.mean(jnp.square(difference))
+
+
+def psnr_from_mse(mse):
+  """10 log10(1 / MSE) in dB for values in [0, 1].
+
+  Of the batch's mean error, so it is for curves; published numbers come from
+  `vidrestore_jax.metrics`.
+  """
+  return -10 * jnp.log10(mse)
+
+
+def end_point_error(flow, truth):
+  """Mean Euclidean distance of two flows `[..., 2]`, in pixels.
+
+  The gradient at distance 0 is 0 rather than undefined.
+  """
+  squared = jnp.sum(jnp.square(flow - truth), -1)
+  return jnp.mean(jnp.sqrt(squared + 1e-12))
+
+
+def to_unit_range(frames, max_value):
+  """Integers `[B, ...]` to float32 in [0, 1], by each clip's `max_value` [B]."""
+  scale = max_value.reshape((-1,) + (1,) * (frames.ndim - 1))
+  return frames.astype(jnp.float32) / scale
+
+
+def example_keys(key, index):
+  """A key for each example, from its index in the source: `[B]` keys.
+
+  Folding in the index, rather than splitting by position, gives an example the
+  same noise on one device, on eight and on two hosts.
+  """
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)

@@ -1,0 +1,117 @@
+"""Supervised restoration of clips, with NCFL's rate term in a first stage.
+
+L = MSE + lambda * bits per pixel for the first `rate_steps` steps, MSE alone
+afterwards (NCFL's supplementary, section 3; spec section 3).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from vidrestore_jax import degradations
+from vidrestore_jax.layers.entropy import bits_per_pixel
+from vidrestore_jax.tasks import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Restoration:
+  """Restores every frame of a clip.
+
+  Attributes:
+    model: a recurrent restoration model.
+    degrade: a function of (key, clip `[T, H, W, C]`) that returns the degraded
+      clip and its noise level; None where batches bring `degraded` frames.
+    rate_weight: lambda, of bits per pixel against MSE on [0, 1] values.
+    rate_steps: length of stage one, in steps.
+  """
+
+  model: object
+  degrade: Callable | None
+  rate_weight: float
+  rate_steps: int
+
+  def init(self, key, batch):
+    """Parameters and (empty) model state, from one batch's shapes."""
+    clip, _ = self._frames(batch)
+    noise = self._noise_map(jnp.zeros(clip.shape[0]), clip)
+    variables = dict(self.model.init(key, clip, noise))
+    return variables.pop("params"), variables
+
+  def loss(self, params, model_state, batch, key, step):
+    """The loss of one batch; see the module's docstring."""
+    clean, degraded = self._frames(batch)
+    noise = None
+    if self.degrade is not None:
+      keys = losses.example_keys(key, batch["index"])
+      degraded, level = jax.vmap(self.degrade)(keys, clean)
+      noise = self._noise_map(level, clean)
+    restored = self.model.apply(
+        {"params": params, **model_state}, degraded, noise
+    )
+    mse = losses.mean_squared_error(restored.frames, clean)
+    loss = mse
+    metrics = {"mse": mse, "psnr": losses.psnr_from_mse(mse)}
+    if "bits" in restored.aux:
+      bpp = bits_per_pixel(restored.aux["bits"], *clean.shape[2:4])
+      weight = jnp.where(step < self.rate_steps, self.rate_weight, 0.0)
+      loss = loss + weight * bpp
+      metrics |= {
+          "bits_per_pixel": bpp,
+          "rate_weight": weight,
+          "rate_loss": weight * bpp,
+      }
+    return loss, (model_state, metrics)
+
+  def _frames(self, batch):
+    """Clean and, where the batch is paired, degraded frames in [0, 1]."""
+    clean = losses.to_unit_range(batch["clean"], batch["max_value"])
+    if self.degrade is not None:
+      return clean, None
+    if "degraded" not in batch:
+      raise ValueError(
+          "The data has clean frames only, and the task has no degradation."
+          " Set config.task.degradation, such as dict(name='noise.gaussian',"
+          " sigma=(5 / 255, 55 / 255)), or give paired data."
+      )
+    return clean, losses.to_unit_range(batch["degraded"], batch["max_value"])
+
+  def _noise_map(self, level, clip):
+    if not self.model.noise_map:
+      return None
+    shape = (clip.shape[0], *clip.shape[2:4], 1)
+    return jnp.broadcast_to(level[:, None, None, None], shape)
+
+
+def build(
+    *,
+    model,
+    degradation: dict | None = None,
+    rate_weight: float = 0.0,
+    rate_steps: int = 0,
+) -> Restoration:
+  """A restoration task; see the class.
+
+  Args:
+    model: a model that restores clips.
+    degradation: name and arguments of a degradation, or None for paired data.
+    rate_weight: lambda of stage one.
+    rate_steps: steps of stage one.
+
+  Raises:
+    ValueError: the model does not restore, or wants a noise map that paired
+      data does not have.
+  """
+  if not model.restores:
+    raise ValueError(
+        f"{type(model).__name__} does not restore frames, so it has no"
+        " restoration task. Use the task optical_flow for SpyNet."
+    )
+  if degradation is None and model.noise_map:
+    raise ValueError(
+        "Paired data brings no noise level, but the model wants a noise map."
+        " Set config.model.noise_map = False."
+    )
+  degrade = None if degradation is None else degradations.build(**degradation)
+  return Restoration(model, degrade, rate_weight, rate_steps)

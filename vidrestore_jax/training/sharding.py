@@ -1,0 +1,90 @@
+"""Which axis of what lies on which device: data parallelism by `jax.jit`.
+
+The state is replicated, a batch is split along its first axis. One device is
+the trivial case of the same program, several hosts the general one.
+"""
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_AXIS = "data"
+
+
+def data_mesh(batch_size: int, devices=None) -> Mesh:
+  """A mesh of one axis, "data", over all devices of all processes.
+
+  Args:
+    batch_size: examples in one step, over all devices.
+    devices: the devices to use; all of them where None.
+
+  Raises:
+    ValueError: the batch does not split evenly over the devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
+  if batch_size % count:
+    raise ValueError(
+        f"batch_size {batch_size} does not split over {count} devices. Use"
+        f" --config.batch_size={-(-batch_size // count) * count}, or let JAX"
+        " see fewer devices (JAX_NUM_CPU_DEVICES, CUDA_VISIBLE_DEVICES)."
+    )
+  # Explicit axes, make_mesh's default, refuse pixel shuffles and concatenation
+  # with constants; Auto leaves the propagation to the compiler.
+  return jax.make_mesh(
+      (count,), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds the whole array."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+  """Every device holds its part of the first axis."""
+  return NamedSharding(mesh, PartitionSpec(_AXIS))
+
+
+def to_devices(batch, mesh: Mesh):
+  """Global arrays from this process's part of a batch.
+
+  Args:
+    batch: numpy arrays `[b, ...]`, b the examples of this process; process i
+      holds the i-th part of the global batch.
+    mesh: from `data_mesh`.
+  """
+  sharding = split(mesh)
+  return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+  )
+
+
+def replicate(tree, mesh: Mesh):
+  """The same values, given on every host, as replicated global arrays."""
+  sharding = replicated(mesh)
+  return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(
+          sharding, jax.device_get(x)
+      ),
+      tree,
+  )
+
+
+def jit_init(init, mesh: Mesh):
+  """Compiles `init(...) -> state` so that the state is born replicated."""
+  return jax.jit(init, out_shardings=replicated(mesh))
+
+
+def jit_step(step, mesh: Mesh):
+  """Compiles `step(state, batch) -> (state, metrics)`.
+
+  The state that goes in is donated: its memory becomes the new state's, and it
+  must not be used again.
+  """
+  whole, parts = replicated(mesh), split(mesh)
+  return jax.jit(
+      step,
+      in_shardings=(whole, parts),
+      out_shardings=(whole, whole),
+      donate_argnums=0,
+  )

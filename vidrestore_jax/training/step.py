@@ -1,0 +1,97 @@
+"""One training step: a pure function of state and batch."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that a run needs to go on, and nothing else.
+
+  Attributes:
+    step: updates made so far, int32.
+    seed: of the run, uint32; every random number is drawn from it and the step.
+    params: float32 parameters.
+    ema: their exponential moving average, or {} where none is kept.
+    model_state: the model's other variables, by collection.
+    opt_state: the optimizer's.
+  """
+
+  step: jax.Array
+  seed: jax.Array
+  params: Any
+  ema: Any
+  model_state: Any
+  opt_state: Any
+
+
+def create_state(task, tx, seed: int, batch, *, keep_ema: bool) -> TrainState:
+  """The state before the first step; may be jitted.
+
+  Args:
+    task: see `vidrestore_jax.tasks`.
+    tx: an optax transform.
+    seed: of initialisation and of all later noise.
+    batch: of the shapes that training will see.
+    keep_ema: whether to keep a moving average of the parameters.
+  """
+  params, model_state = task.init(jax.random.key(seed), batch)
+  return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      seed=jnp.asarray(seed, jnp.uint32),
+      params=params,
+      # A copy: a donated state must not hold one buffer twice.
+      ema=jax.tree.map(jnp.copy, params) if keep_ema else {},
+      model_state=model_state,
+      opt_state=tx.init(params),
+  )
+
+
+def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
+  """One update of `state`. Pure, so the loop may jit, shard and donate it.
+
+  Args:
+    state: the state before.
+    batch: see `vidrestore_jax.tasks`.
+    task: gives the loss.
+    tx: the optax transform that made `state.opt_state`.
+    ema_decay: of the moving average, approached as (1 + step) / (10 + step) so
+      that a short run does not average its start.
+
+  Returns:
+    The pair (state, metrics). Metrics are scalars: the task's own, `loss`,
+    `grad_norm` and `finite`. Where loss or gradient is not finite, the state
+    is the one before, unchanged in every part.
+  """
+  key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+  grad_fn = jax.value_and_grad(task.loss, has_aux=True)
+  (loss, (model_state, metrics)), grads = grad_fn(
+      state.params, state.model_state, batch, key, state.step
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+  ema = jax.tree.map(
+      lambda old, new: decay * old + (1 - decay) * new,
+      state.ema,
+      params if state.ema else {},
+  )
+  updated = TrainState(
+      step=state.step + 1,
+      seed=state.seed,
+      params=params,
+      ema=ema,
+      model_state=model_state,
+      opt_state=opt_state,
+  )
+  grad_norm = optax.tree.norm(grads)
+  finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+  state = jax.tree.map(
+      lambda old, new: jnp.where(finite, new, old), state, updated
+  )
+  metrics |= {"loss": loss, "grad_norm": grad_norm, "finite": finite}
+  return state, metrics
