@@ -310,7 +310,8 @@ def test_prepare_hands_its_arguments_to_the_builder(monkeypatch, capsys):
   monkeypatch.setattr(davis, "prepare", prepare)
   command = ["data", "prepare", "davis", "--from=davis.zip", "--partial"]
   assert _run(*command, "--data-dir=sets") == 0
-  assert "davis is ready: 3 in train, 2 in validation" in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "davis is ready: 3 in train, 2 in validation" in printed
 
 
 def test_help_needs_the_standard_library_alone():

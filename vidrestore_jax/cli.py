@@ -237,7 +237,7 @@ def _check_frames(paths):
         size = image.size
         if image.format == "JPEG":
           # The entropy code is read, the pixels only at an eighth of the size.
-          image.draft(None, (size[0] // 8, size[1] // 8))
+          image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
           image.load()
         else:
           image.verify()  # A PNG's checksums; decodes nothing.
@@ -310,6 +310,8 @@ def _whole_folder(output):
     yield partial
     replaced = output.with_name(f".{output.name}.replaced")
     if output.exists():
+      if replaced.exists():  # Of a run that was killed right here.
+        shutil.rmtree(replaced)
       os.rename(output, replaced)
     os.rename(partial, output)
     shutil.rmtree(replaced, ignore_errors=True)

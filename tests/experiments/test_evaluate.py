@@ -221,7 +221,7 @@ def test_what_cannot_be_measured_is_said_so():
     evaluation.evaluate(restorers, [_item()], FASTDVDNET)
   with pytest.raises(ValueError, match="--truth"):
     evaluation.evaluate(restorers, [_item()], protocols.get("sr_y"))
-  with pytest.raises(ValueError, match="has 3 frames .* needs 5 or more"):
+  with pytest.raises(ValueError, match=r"has 3 frames .* needs 5 or more"):
     evaluation.temporal_gain(None, [_item()], FASTDVDNET, sigma=30)
   with pytest.raises(FileNotFoundError, match="baselines are noisy, median3"):
     evaluation.restorer("median7")
@@ -244,7 +244,7 @@ def test_papers_numbers_are_as_printed():
   assert paper_numbers.column("set8", 50)["NCFL"] == (30.45, None)
   with pytest.raises(ValueError, match="davis, set8"):
     paper_numbers.column("vid4", 10)
-  with pytest.raises(ValueError, match="sigma 10, 20, 30, 40, 50.* 25"):
+  with pytest.raises(ValueError, match=r"sigma 10, 20, 30, 40, 50.* 25"):
     paper_numbers.column("davis", 25)
 
 
@@ -258,7 +258,10 @@ def test_table_puts_the_papers_column_beside_ours():
       {"noisy": result(14.15), "ncfl": result(30.0)},
       {"NCFL": (33.11, 0.9107), "EDVR": (32.41, None)},
   )
-  rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.split("\n")]
+  rows = [
+      [cell.strip() for cell in line.split("|")[1:-1]]
+      for line in text.split("\n")
+  ]
   assert rows[0] == ["PSNR (dB) / SSIM", "a", "b", "mean", "paper"]
   cell = "14.15 / 0.9000"
   assert rows[2] == ["noisy", cell, cell, cell, "-"]

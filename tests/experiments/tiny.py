@@ -38,7 +38,7 @@ def get_config(variant: str = ""):
       "widths": (8, 12),
       "feature_channels": 8,
       "attention_widths": (4, 8),
-      "attention_blocks": 1,
+      "attention_blocks": 0,
       "attention_middle_blocks": 1,
       "hidden_channels": 8,
       "latent_channels": 8,

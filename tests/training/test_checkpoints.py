@@ -75,7 +75,6 @@ def test_the_newest_and_the_best_are_kept(tmp_path, mesh):
   store.close()
   # Known again by a new process, which goes on to keep it.
   store = checkpoints.Checkpoints(tmp_path, keep=2)
-  assert store.best_step() == 2
   store.save(7, make_state(mesh, 7), make_iterator(), {"psnr": 29.0})
   store.wait()
   assert sorted(os.listdir(tmp_path)) == ["2", "6", "7"]
@@ -221,6 +220,20 @@ def test_a_full_disk_is_one_clear_error(tmp_path, mesh, monkeypatch):
     store.save(2, make_state(mesh, 2), make_iterator())
   assert raised.value.errno == errno.ENOSPC
   assert os.listdir(tmp_path) == ["1"]
+
+
+def test_a_checkpoint_that_will_not_fit_is_not_begun(
+    tmp_path, mesh, monkeypatch
+):
+  usage = shutil.disk_usage(tmp_path)
+  monkeypatch.setattr(
+      shutil, "disk_usage", lambda path: usage._replace(free=16 * 2**20)
+  )
+  store = checkpoints.Checkpoints(tmp_path, keep=10)
+  with pytest.raises(OSError, match="step 3 needs 17 MB and 17 MB") as raised:
+    store.save(3, make_state(mesh, 3), make_iterator())
+  assert raised.value.errno == errno.ENOSPC
+  assert os.listdir(tmp_path) == []
 
 
 def test_metrics_are_stored_beside_the_state(tmp_path, mesh):

@@ -62,6 +62,9 @@ class ProceduralClips:
     seed: of the textures and, with the index, of each clip.
     max_speed: roughly the fastest motion, in pixels per frame; most is far
       slower. 0 makes every clip static.
+    restless: whether every camera moves, at speeds spread evenly up to the
+      fastest, rather than slowly or not at all as cameras mostly do. An
+      estimator of flow learns nothing from small motions: it stays at zero.
     flow: whether to return `flow`; restoration does not read it.
     cache: keep every clip that was drawn, so that an epoch is drawn once per
       process (5x96x96: 0.14 MB a clip, 0.5 MB with flow).
@@ -76,6 +79,7 @@ class ProceduralClips:
       width: int = 96,
       seed: int = 0,
       max_speed: float = 8.0,
+      restless: bool = False,
       flow: bool = True,
       cache: bool = False,
   ):
@@ -89,11 +93,12 @@ class ProceduralClips:
         )
     self._arguments = dict(
         size=size, length=length, height=height, width=width, seed=seed,
-        max_speed=max_speed, flow=flow, cache=cache,
+        max_speed=max_speed, restless=restless, flow=flow, cache=cache,
     )
     self.size, self.length = size, length
     self.height, self.width = height, width
     self.seed, self.max_speed, self.flow = seed, max_speed, flow
+    self.restless = restless
     self._cache = {} if cache else None
     page = 1 << (2 * max(height, width) - 1).bit_length()
     self._atlas = textures.paint_atlas(
@@ -127,7 +132,8 @@ class ProceduralClips:
     # The 1 keeps a clip's stream apart from the atlas's, whatever the index.
     rng = np.random.default_rng((self.seed, 1, index))
     scene = compose_scene(
-        rng, self._atlas, self.length, self.height, self.width, self.max_speed
+        rng, self._atlas, self.length, self.height, self.width,
+        self.max_speed, self.restless,
     )
     frames, flow = render(scene, self.height, self.width, flow=self.flow)
     example = dict(clean=frames, max_value=255, name=f"procedural_{index:06d}")
@@ -264,7 +270,9 @@ def _similarity(angle, scale, x, y):
 # Composition of a scene
 
 
-def compose_scene(rng, atlas, length, height, width, max_speed) -> Scene:
+def compose_scene(
+    rng, atlas, length, height, width, max_speed, restless=False
+) -> Scene:
   """Draws what is in a clip and how it moves."""
   extent = min(height, width)
   # A layer's number is an 8-bit label, so there are at most 256 of them.
@@ -272,7 +280,9 @@ def compose_scene(rng, atlas, length, height, width, max_speed) -> Scene:
   # Radii with density ~ 1/r: flatter than the r^-3 of the leaves inside the
   # textures, so that a patch is also divided by a few large occluders.
   radii = np.exp(rng.uniform(np.log(1.8), np.log(0.5 * extent), layers))
-  poses = _move(rng, layers, length, height, width, max_speed, radii)
+  poses = _move(
+      rng, layers, length, height, width, max_speed, restless, radii
+  )
 
   # A clip in or out of focus, of fine or of coarse detail.
   defocus = rng.uniform(0.5, 1.6) if rng.random() < 0.2 else 0.0
@@ -309,9 +319,9 @@ def compose_scene(rng, atlas, length, height, width, max_speed) -> Scene:
   )
 
 
-def _move(rng, layers, length, height, width, max_speed, radii):
+def _move(rng, layers, length, height, width, max_speed, restless, radii):
   """Poses `[K, T, 2, 3]`: a camera seen through parallax, and own motion."""
-  kind = rng.random()
+  kind = 0.0 if restless else rng.random()
   camera_on = kind < 0.65  # 20 %: only objects move; 15 %: nothing does.
   objects_on = kind < 0.85
   time = np.arange(length) - (length - 1) / 2
@@ -319,7 +329,9 @@ def _move(rng, layers, length, height, width, max_speed, radii):
   # Half of the layers lie at the background's depth, the rest before it.
   depth = np.where(rng.random(layers) < 0.5, 1.0, rng.uniform(1, 1.6, layers))
   depth[0] = 1.0
-  speed = max_speed / 1.6 * rng.beta(0.7, 2.0) * camera_on
+  # The root spreads the velocities evenly over a disc.
+  share = np.sqrt(rng.random()) if restless else rng.beta(0.7, 2.0)
+  speed = max_speed / 1.6 * share * camera_on
   path = _path(rng, speed, time)
   if camera_on and rng.random() < 0.3:  # Held by hand.
     path = path + rng.normal(0, 0.05 * max_speed, path.shape)

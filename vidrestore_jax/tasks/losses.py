@@ -19,13 +19,14 @@ def psnr_from_mse(mse):
   return -10 * jnp.log10(mse)
 
 
-def end_point_error(flow, truth):
+def end_point_error(flow, truth, smoothing: float = 1e-6):
   """Mean Euclidean distance of two flows `[..., 2]`, in pixels.
 
-  The gradient at distance 0 is 0 rather than undefined.
+  sqrt(d**2 + smoothing**2): quadratic for distances below `smoothing`, so that
+  the gradient at distance 0 is 0 rather than undefined.
   """
   squared = jnp.sum(jnp.square(flow - truth), -1)
-  return jnp.mean(jnp.sqrt(squared + 1e-12))
+  return jnp.mean(jnp.sqrt(squared + smoothing**2))
 
 
 def to_unit_range(frames, max_value):

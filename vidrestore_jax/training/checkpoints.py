@@ -8,6 +8,7 @@ an error that names the first difference.
 
 import contextlib
 import errno
+import math
 import os
 import pathlib
 import shutil
@@ -43,7 +44,8 @@ class Checkpoints:
     self._directory = pathlib.Path(directory).resolve()
     self._say = say
     sign = {"max": 1, "min": -1}[mode]
-    self._quality = lambda metrics: sign * metrics[metric]
+    # Checkpoints without an evaluation are never the best.
+    self._quality = lambda scores: sign * scores.get(metric, -sign * math.inf)
     with self._clear_disk_errors():
       self._directory.mkdir(parents=True, exist_ok=True)
       for path in self._unfinished():
@@ -56,11 +58,7 @@ class Checkpoints:
       self._manager = self._open(keep)
 
   def _open(self, keep: int) -> ocp.CheckpointManager:
-    best = policies.BestN(
-        get_metric_fn=self._quality,
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
+    best = policies.BestN(get_metric_fn=self._quality, n=1)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(
             [policies.LatestN(keep), best]
@@ -89,6 +87,8 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
+    self.wait()
+    self._check_space(step, state)
     with self._clear_disk_errors():
       self._manager.save(
           step,
@@ -96,7 +96,7 @@ class Checkpoints:
               state=ocp.args.StandardSave(state),
               data=grain.checkpoint.CheckpointSave(iterator),
           ),
-          metrics=metrics,
+          metrics=metrics or {},
       )
 
   def restore(self, state, iterator):
@@ -145,10 +145,6 @@ class Checkpoints:
     step = self._manager.latest_step()
     return None if step is None else self._directory / str(step)
 
-  def best_step(self) -> int | None:
-    """The step of the best checkpoint, None where none was evaluated."""
-    return self._manager.best_step()
-
   def close(self):
     """Waits, then lets go of the folder."""
     with self._clear_disk_errors():
@@ -195,6 +191,21 @@ class Checkpoints:
           f" other clips. Start {written} processes."
       )
 
+  def _check_space(self, step: int, state):
+    """Raises OSError where the state will not fit, before anything is written.
+
+    Orbax meets a full disk with hundreds of lines from its threads.
+    """
+    need = _SPARE + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(self._directory).free
+    if free < need:
+      raise OSError(
+          errno.ENOSPC,
+          f"No space left on the disk: the checkpoint of step {step} needs"
+          f" {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free. {_WAY_OUT}",
+          str(self._directory),
+      )
+
   @contextlib.contextmanager
   def _clear_disk_errors(self):
     """Turns what a full disk looks like, deep in tensorstore, into one line."""
@@ -211,8 +222,7 @@ class Checkpoints:
         shutil.rmtree(path, ignore_errors=True)
       raise OSError(
           errno.ENOSPC,
-          "No space left on the disk for a checkpoint; the ones before it are"
-          " whole. Free some space and give the same command again",
+          f"No space left on the disk for a checkpoint. {_WAY_OUT}",
           str(self._directory),
       ) from error
 
@@ -236,6 +246,12 @@ class Checkpoints:
     return True
 
 
+# Bytes left free for what is written beside the checkpoints.
+_SPARE = 16 * 2**20
+_WAY_OUT = (
+    "The checkpoints before it are whole: free some space and give the same"
+    " command again"
+)
 # What Orbax, tensorstore, json and grain raise for files that are missing, cut
 # short or overwritten.
 _DAMAGE = (ValueError, KeyError, TypeError, FileNotFoundError, EOFError)

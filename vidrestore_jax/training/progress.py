@@ -53,5 +53,6 @@ class Progress:
 
 
 def join(values: dict) -> str:
-  """`{"loss": 0.01234}` as "loss 0.01234"."""
-  return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+  """`{"mse": 0.01, "loss": 0.01234}` as "loss 0.01234  mse 0.01"."""
+  names = sorted(values, key=lambda name: name != "loss")
+  return "  ".join(f"{name} {values[name]:.4g}" for name in names)

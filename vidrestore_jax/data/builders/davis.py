@@ -254,7 +254,7 @@ class DavisClips:
   """Windows of `length` frames; only their frames are decoded.
 
   Attributes:
-    length, stride: of the windows, in frames.
+    length, stride: of the windows, in frames; length None is the whole.
     frame_counts: frames of each sequence, in the order of the split.
   """
 
@@ -275,14 +275,17 @@ class DavisClips:
         self.frame_counts.append(int(metadata["num_frames"]))
         self._names.append(metadata["video_name"].decode())
     short = min(self.frame_counts)
-    if short < length:
+    if length is not None and short < length:
       raise ValueError(
           f"Sequence {self._names[self.frame_counts.index(short)]} of DAVIS"
           f" has {short} frames, but clips of length {length} are asked for."
           " Lower the length."
       )
     self.length, self.stride, self._name = length, stride, name
-    windows = [(n - length) // stride + 1 for n in self.frame_counts]
+    windows = [
+        1 if length is None else (n - length) // stride + 1
+        for n in self.frame_counts
+    ]
     self._ends = list(itertools.accumulate(windows))
 
   def __len__(self) -> int:
@@ -305,11 +308,13 @@ class DavisClips:
     which, record = self._records[sequence]
     source, parser = self._sources[which]
     encoded = parser.parse_example(source[record])["video"]["frames"]
-    name = f"{self._names[sequence]}/{start:05d}"
+    name = self._names[sequence]
+    if self.length is not None:
+      name += f"/{start:05d}"
     return dict(
         clean=np.stack([
             folders.decode(bytes(frame), name)
-            for frame in encoded[start : start + self.length]
+            for frame in encoded[start:][: self.length]
         ]),
         max_value=255,
         name=name,
@@ -322,7 +327,7 @@ def build(*, data_dir=None, split="train", length=5, stride=1) -> DavisClips:
   Args:
     data_dir: as `prepare` was given.
     split: train, val, trainval or test_dev.
-    length: frames per window.
+    length: frames per window; None for one window per sequence, all of it.
     stride: frames from one window's start to the next.
 
   Raises:
@@ -334,7 +339,7 @@ def build(*, data_dir=None, split="train", length=5, stride=1) -> DavisClips:
   if split not in parts:
     raise ValueError(f"DAVIS has no split {split!r}; it has {sorted(parts)}.")
   for name, given in (("length", length), ("stride", stride)):
-    if given < 1:
+    if given is not None and given < 1:
       raise ValueError(f"{name} needs to be at least 1, but is {given}.")
   config = SPLITS[parts[split][0]][0]
   home = pathlib.Path(_data_dir(data_dir))

@@ -1,0 +1,85 @@
+"""Conversion of SpyNet: nothing left over, nothing guessed."""
+
+import numpy as np
+import pytest
+
+from vidrestore_jax.converters import spynet as converter
+
+WIDTHS = (8, 4, 6, 2)  # Input, two hidden layers, flow.
+
+
+def _tensors(levels=2):
+  rng = np.random.default_rng(0)
+  tensors = {}
+  for level in range(levels):
+    for layer in range(3):
+      shape = (WIDTHS[layer + 1], WIDTHS[layer], 3, 3)
+      stem = f"basic_module.{level}.basic_module.{2 * layer}"
+      tensors[f"{stem}.weight"] = rng.normal(size=shape).astype(np.float32)
+      tensors[f"{stem}.bias"] = rng.normal(size=shape[:1]).astype(np.float32)
+  return tensors
+
+
+def _renamed(tensors, rule):
+  renamed = {}
+  for name, value in tensors.items():
+    _, level, _, index, kind = name.split(".")
+    renamed[rule(int(level), int(index) // 2, kind)] = value
+  return renamed
+
+
+@pytest.mark.parametrize("rule", [
+    lambda level, layer, kind: f"modelL{level + 1}_F-{layer + 1}-{kind}",
+    lambda level, layer, kind: (
+        f"netBasic.{level}.netBasic.{2 * layer}.{kind}"
+    ),
+    lambda level, layer, kind: (
+        f"moduleBasic.{level}.moduleMain.{2 * layer}.{kind}"
+    ),
+    lambda level, layer, kind: (
+        f"basic_module.{level}.basic_module.{layer}.conv.{kind}"
+    ),
+])
+def test_every_layout_gives_the_same_variables(rule):
+  tensors = _tensors()
+  kwargs, variables = converter.from_tensors(tensors)
+  assert kwargs["widths"] == (4, 6) and kwargs["kernel"] == 3
+  other_kwargs, others = converter.from_tensors(_renamed(tensors, rule))
+  assert other_kwargs == kwargs
+  for level in range(2):
+    for layer in range(3):
+      ours = variables["params"][f"level_{level}"][f"conv_{layer}"]["conv"]
+      them = others["params"][f"level_{level}"][f"conv_{layer}"]["conv"]
+      np.testing.assert_array_equal(ours["kernel"], them["kernel"])
+      weight = tensors[f"basic_module.{level}.basic_module.{2 * layer}.weight"]
+      np.testing.assert_array_equal(ours["kernel"][1, 2], weight[:, :, 1, 2].T)
+
+
+def test_leftover_missing_and_broken_tensors_are_refused():
+  tensors = _tensors()
+  with pytest.raises(ValueError, match="no rule for the tensor 'mean'"):
+    converter.from_tensors(tensors | {"mean": np.zeros(3)})
+  bias = "basic_module.1.basic_module.2.bias"
+  missing = {k: v for k, v in tensors.items() if k != bias}
+  with pytest.raises(ValueError, match="Level 1, layer 1.*weight and a bias"):
+    converter.from_tensors(missing)
+  with pytest.raises(ValueError, match="not finite"):
+    converter.from_tensors(tensors | {bias: np.full(6, np.nan)})
+  weight = "basic_module.1.basic_module.2.weight"
+  with pytest.raises(ValueError, match="levels are alike"):
+    converter.from_tensors(tensors | {weight: np.zeros((6, 4, 5, 5))})
+  with pytest.raises(ValueError, match="has 2 levels; levels = 3"):
+    converter.from_tensors(tensors, levels=3)
+
+
+def test_files_that_are_no_archive_are_refused(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    converter.convert(tmp_path / "none.npz")
+  broken = tmp_path / "broken.npz"
+  broken.write_bytes(b"PK\x03\x04 not a zip")
+  with pytest.raises(ValueError, match="not a readable .npz"):
+    converter.convert(broken)
+  pickled = tmp_path / "pickled.npz"
+  np.savez(pickled, weight=np.array([{"a": 1}], dtype=object))
+  with pytest.raises(ValueError, match="not a readable .npz"):
+    converter.convert(pickled)

@@ -1,0 +1,90 @@
+"""Padding, phases and blocks of the convolutional layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidrestore_jax.layers.attention import (
+    ChannelAttention,
+    ChannelAttentionBlock,
+)
+from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
+from vidrestore_jax.layers.residual import ResBlock
+
+
+def test_strided_convolution_pads_both_sides():
+  """Output 0 of a stride-2 convolution is centred on pixel 0, not pixel 1."""
+  kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)  # Picks its centre.
+  variables = {"params": {"conv": {"kernel": kernel, "bias": jnp.zeros(1)}}}
+  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+  y = Conv(1, stride=2).apply(variables, x)
+  np.testing.assert_array_equal(y[0, ..., 0], x[0, ::2, ::2, 0])
+
+
+def test_transposed_convolution_equals_its_definition():
+  """out[2 i + k - 1] += x[i] * kernel[k], summed by hand."""
+  x = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
+  layer = TransposedConv(3)
+  variables = layer.init(jax.random.key(1), x)
+  bias = jnp.array([0.1, -0.2, 0.3])
+  variables = {"params": variables["params"] | {"bias": bias}}
+  kernel = np.asarray(variables["params"]["kernel"], np.float64)
+  out = np.zeros((3 * 2 + 2, 4 * 2 + 2, 3))  # One pixel of margin.
+  for i in range(3):
+    for j in range(4):
+      for k in range(3):
+        for m in range(3):
+          out[2 * i + k, 2 * j + m] += np.asarray(x)[0, i, j] @ kernel[k, m]
+  expected = out[1:-1, 1:-1] + np.asarray(bias)
+  np.testing.assert_allclose(
+      layer.apply(variables, x)[0], expected, atol=1e-5
+  )
+
+
+def test_sub_pixel_convolution_doubles_the_size_of_a_constant():
+  layer = SubPixelConv(2, kernel=1)
+  x = jnp.ones((1, 2, 3, 4))
+  variables = layer.init(jax.random.key(0), x)
+  y = layer.apply(variables, x)
+  assert y.shape == (1, 4, 6, 2)
+  # Each 2x2 block is the same four numbers.
+  np.testing.assert_allclose(y[0, :2, :2], y[0, 2:, 4:], atol=1e-6)
+
+
+def _zeroed(variables, name):
+  params = dict(variables["params"])
+  params[name] = jax.tree.map(jnp.zeros_like, params[name])
+  return {"params": params}
+
+
+@pytest.mark.parametrize("block", [ResBlock(), ChannelAttentionBlock()])
+def test_a_block_whose_last_convolution_is_zero_is_the_identity(block):
+  x = jax.random.normal(jax.random.key(0), (1, 4, 4, 16))
+  variables = _zeroed(block.init(jax.random.key(1), x), "conv_1")
+  np.testing.assert_array_equal(block.apply(variables, x), x)
+
+
+def test_channel_attention_sees_the_whole_frame_only_through_its_mean():
+  layer = ChannelAttention(reduction=4)
+  x = jax.random.normal(jax.random.key(0), (1, 4, 4, 16))
+  variables = layer.init(jax.random.key(1), x)
+  gate = layer.apply(variables, x) / x
+  np.testing.assert_allclose(gate, gate[:, :1, :1] * jnp.ones_like(x), rtol=1e-4)
+  assert (gate > 0).all() and (gate < 1).all()
+  shuffled = x.reshape(1, 16, 16)[:, ::-1].reshape(x.shape)
+  np.testing.assert_allclose(
+      layer.apply(variables, shuffled) / shuffled, gate, rtol=1e-4
+  )
+
+
+@pytest.mark.parametrize("layer", [
+    Conv(4), SubPixelConv(4), TransposedConv(4), ResBlock(),
+    ChannelAttentionBlock(),
+])
+def test_parameters_stay_float32_under_bfloat16(layer):
+  layer = layer.clone(dtype="bfloat16")
+  x = jnp.ones((1, 4, 4, 4), jnp.bfloat16)
+  variables = layer.init(jax.random.key(0), x)
+  assert {p.dtype.name for p in jax.tree.leaves(variables)} == {"float32"}
+  assert layer.apply(variables, x).dtype == jnp.bfloat16

@@ -1,0 +1,121 @@
+"""The two-stage loss, its noise and its units."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidrestore_jax import models, tasks
+from vidrestore_jax.shapes import Restored
+from vidrestore_jax.tasks import losses
+
+
+class Fixed:
+  """Adds the parameter to the frames and spends 64 bits on each."""
+
+  restores = True
+  noise_map = True
+
+  def init(self, key, clip, noise):
+    return {"params": jnp.zeros(())}
+
+  def apply(self, variables, clip, noise):
+    bits = jnp.full(clip.shape[:2], 64.0)
+    self.seen = (clip, noise)
+    return Restored(clip + variables["params"], {"bits": bits})
+
+
+def _batch(index=(3, 8)):
+  clean = np.full((2, 5, 8, 8, 3), 51, np.uint8)
+  return {
+      "clean": clean,
+      "max_value": np.full(2, 255, np.float32),
+      "index": np.array(index, np.int32),
+  }
+
+
+def _task(model=None, **kwargs):
+  degradation = dict(name="noise.gaussian", sigma=(0.1, 0.1))
+  return tasks.build(
+      "restoration",
+      model=model or Fixed(),
+      **dict(degradation=degradation, rate_weight=0.5, rate_steps=100)
+      | kwargs,
+  )
+
+
+def test_stage_one_adds_the_rate_and_stage_two_does_not():
+  task, key = _task(), jax.random.key(0)
+  for step, weight in ((0, 0.5), (99, 0.5), (100, 0.0), (5000, 0.0)):
+    loss, (_, metrics) = task.loss(jnp.zeros(()), {}, _batch(), key, step)
+    assert metrics["bits_per_pixel"] == 1.0  # 64 bits on 64 pixels.
+    np.testing.assert_allclose(loss, metrics["mse"] + weight, rtol=1e-6)
+    assert metrics["rate_weight"] == weight
+
+
+def test_error_is_the_mean_square_on_unit_range_over_all_frames():
+  task = _task(degradation=dict(name="noise.gaussian", sigma=(0.0, 0.0)))
+  _, (_, metrics) = task.loss(
+      jnp.array(0.1), {}, _batch(), jax.random.key(0), 1000
+  )
+  np.testing.assert_allclose(metrics["mse"], 0.01, rtol=1e-5)
+  np.testing.assert_allclose(metrics["psnr"], 20.0, rtol=1e-5)
+
+
+def test_the_model_is_told_the_level_of_its_noise():
+  task = _task(degradation=dict(name="noise.gaussian", sigma=(0.02, 0.2)))
+  batch = _batch()
+  batch["clean"] = np.full((2, 5, 64, 64, 3), 128, np.uint8)
+  task.loss(jnp.zeros(()), {}, batch, jax.random.key(1), 0)
+  noisy, level = task.model.seen
+  assert level.shape == (2, 64, 64, 1)
+  measured = (noisy - 128 / 255).std((1, 2, 3, 4))
+  np.testing.assert_allclose(level[:, 0, 0, 0], measured, rtol=0.01)
+  assert abs(level[0, 0, 0, 0] - level[1, 0, 0, 0]) > 1e-3
+
+
+def test_noise_belongs_to_the_example_and_not_to_its_place():
+  task, key = _task(), jax.random.key(7)
+  task.loss(jnp.zeros(()), {}, _batch((3, 8)), key, 0)
+  there = task.model.seen[0]
+  task.loss(jnp.zeros(()), {}, _batch((8, 3)), key, 0)
+  np.testing.assert_array_equal(there, task.model.seen[0][::-1])
+  assert jnp.abs(there[0] - there[1]).max() > 0.1
+  # Independent in every frame of a clip.
+  frames = there[0].reshape(5, -1) - 0.2
+  correlation = np.corrcoef(frames) - np.eye(5)
+  assert np.abs(correlation).max() < 0.3
+
+
+def test_paired_data_needs_no_degradation():
+  model = Fixed()
+  model.noise_map = False
+  task = _task(model, degradation=None)
+  batch = _batch() | {"degraded": np.full((2, 5, 8, 8, 3), 102, np.uint8)}
+  _, (_, metrics) = task.loss(
+      jnp.zeros(()), {}, batch, jax.random.key(0), 200
+  )
+  np.testing.assert_allclose(metrics["mse"], 0.04, rtol=1e-5)
+  assert model.seen[1] is None
+  with pytest.raises(ValueError, match="clean frames only"):
+    task.loss(jnp.zeros(()), {}, _batch(), jax.random.key(0), 0)
+
+
+def test_frames_of_16_bits_are_scaled_by_their_own_maximum():
+  frames = np.array([[0, 4095], [0, 65535]], np.uint16)
+  unit = losses.to_unit_range(frames, np.array([4095.0, 65535.0], np.float32))
+  np.testing.assert_array_equal(unit, [[0, 1], [0, 1]])
+
+
+def test_wrong_combinations_are_refused():
+  spynet = models.build("spynet")
+  with pytest.raises(ValueError, match="does not restore"):
+    tasks.build("restoration", model=spynet)
+  with pytest.raises(ValueError, match="noise_map = False"):
+    tasks.build("restoration", model=Fixed())
+  with pytest.raises(ValueError, match="takes no argument rate_wieght"):
+    _task(rate_wieght=1)
+  with pytest.raises(ValueError, match="no task 'restore'"):
+    tasks.build("restore", model=spynet)
+  with pytest.raises(ValueError, match="no degradation 'noise.gausian'"):
+    _task(degradation=dict(name="noise.gausian"))

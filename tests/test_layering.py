@@ -1,0 +1,92 @@
+"""Imports run one way (README, "How the house is built")."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = "vidrestore_jax"
+
+# Room -> rooms that it may import. shapes is open to all.
+ALLOWED = {
+    "shapes": set(),
+    "layers": set(),
+    "models": {"layers"},
+    "degradations": {"layers.resample"},
+    "tasks": {"models", "layers", "degradations"},
+    "training": {"tasks", "models", "layers"},
+    "data": {"degradations"},
+    "metrics": set(),
+    "released": {"models"},
+    "inference": {"models", "layers", "released"},
+    "converters": {"models", "layers", "released"},
+    "cli": {"models", "released", "inference", "converters", "data", "metrics"},
+    "__init__": {"released"},
+}
+
+
+def _imports(path):
+  """Dotted names of the package's parts that a file imports."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import"
+      for alias in node.names:
+        yield f"{node.module}.{alias.name}"
+
+
+FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path", FILES, ids=lambda p: str(p.relative_to(ROOT / PACKAGE))
+)
+def test_imports_run_one_way(path):
+  room = path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py")
+  allowed = ALLOWED[room] | {room, "shapes"}
+  for name in _imports(path):
+    if not name.startswith(f"{PACKAGE}."):
+      top = name.split(".")[0]
+      assert top not in ("tensorflow", "torch", "experiments", "configs"), name
+      if top == "grain":
+        assert path.name in ("pipeline.py", "checkpoints.py"), name
+      continue
+    target = name.removeprefix(f"{PACKAGE}.")
+    assert any(
+        target == a or target.startswith(f"{a}.") for a in allowed
+    ), f"{path.name} ({room}) may not import {name}"
+
+
+def test_training_knows_no_model_and_no_data():
+  for path in (ROOT / PACKAGE / "training").glob("*.py"):
+    for name in _imports(path):
+      assert not name.startswith((
+          f"{PACKAGE}.models", f"{PACKAGE}.data", f"{PACKAGE}.metrics",
+          f"{PACKAGE}.tasks",
+      )), f"{path.name} imports {name}"
+
+
+def test_importing_the_package_is_light():
+  """No device, no jax, no tensorflow; layers need jax and flax alone."""
+  code = (
+      "import sys, vidrestore_jax\n"
+      "assert 'jax' not in sys.modules and 'flax' not in sys.modules\n"
+      "from vidrestore_jax.layers.gdn import GDN\n"
+      "heavy = {'tensorflow', 'torch', 'grain', 'orbax', 'PIL', 'av',"
+      " 'tensorflow_datasets', 'matplotlib', 'optax'}\n"
+      "print(sorted(heavy & set(sys.modules)))\n"
+      "import jax\n"
+      "from jax._src import xla_bridge\n"
+      "assert not xla_bridge._backends, 'a device was touched'\n"
+  )
+  done = subprocess.run(
+      [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+  )
+  assert done.returncode == 0, done.stderr
+  # flax itself brings some of these; ours must not add data or video.
+  for name in ("tensorflow", "torch", "grain", "av", "tensorflow_datasets"):
+    assert name not in done.stdout
