@@ -1,8 +1,10 @@
 """One run: train (or only measure), then leave numbers, pictures, a model."""
 
+import contextlib
 import pathlib
 
 import jax
+from jax.experimental import multihost_utils
 
 from experiments import configuration, evaluation, report, validation
 from experiments import job as jobs
@@ -61,43 +63,45 @@ def run(config, workdir, *, command: str, training: bool = True):
   )
   create = sharding.jit_init(job.create_state, mesh)
   state = create(jobs.example_batch(config, item))
-  checkpoints = Checkpoints(
+  store = Checkpoints(
       workdir / "checkpoints",
       keep=config.keep,
       metric=measure.metric,
       mode=measure.mode,
       say=say,
   )
-  state, step = checkpoints.restore(state, iterator)
-  if step:
-    say(f"Goes on from step {step} of {workdir}.")
-  elif training:
-    state = jobs.start_from_released(config, job.model, state)
-  else:
-    raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
-
-  if training:
-    writer = Writer(workdir, step=step, active=first)
-    writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
-    state = loop.run(
-        state,
-        iterator,
-        steps=config.steps,
-        train_step=sharding.jit_step(job.train_step, mesh),
-        to_devices=lambda batch: sharding.to_devices(batch, mesh),
-        checkpoints=checkpoints,
-        writer=writer,
-        learning_rates=job.learning_rates,
-        evaluate=lambda state: measure.watch(_variables(state)),
-        log_every=config.log_every,
-        eval_every=config.eval_every,
-        checkpoint_every=config.checkpoint_every,
-        say=say,
-    )
-    writer.close()
-  checkpoints.close()
+  # Closed whatever happens: a save under way is finished first.
+  with contextlib.closing(store) as checkpoints:
+    state, step = checkpoints.restore(state, iterator)
+    if step:
+      say(f"Goes on from step {step} of {workdir}.")
+    elif training:
+      state = jobs.start_from_released(config, job.model, state)
+    else:
+      raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
+    if training:
+      writer = Writer(workdir, step=step, active=first)
+      writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
+      state = loop.run(
+          state,
+          iterator,
+          steps=config.steps,
+          train_step=sharding.jit_step(job.train_step, mesh),
+          to_devices=lambda batch: sharding.to_devices(batch, mesh),
+          checkpoints=checkpoints,
+          writer=writer,
+          learning_rates=job.learning_rates,
+          evaluate=lambda state: measure.watch(_variables(state)),
+          log_every=config.log_every,
+          eval_every=config.eval_every,
+          checkpoint_every=config.checkpoint_every,
+          say=say,
+      )
+      writer.close()
   if first:
     _finish(config, workdir, job, state, measure, command, say)
+  if jax.process_count() > 1:  # The others may go on to load what it wrote.
+    multihost_utils.sync_global_devices("finished")
 
 
 def _pretrain(config, workdir, command, say):
@@ -105,7 +109,7 @@ def _pretrain(config, workdir, command, say):
   config = config.copy_and_resolve_references()
   for part, stage in config.pretrain.items():
     folder = workdir / "pretrain" / part
-    if not (folder / "model" / released.CARD).exists():
+    if not (folder / "summary.json").exists():
       say(f"Pretrains config.model.{part} in {folder}.")
       run(stage, folder, command=command)
     with config.unlocked():

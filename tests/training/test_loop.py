@@ -66,9 +66,11 @@ def run(folder, steps=20, data=None, say=lambda line: None, **changes):
       checkpoint_every=4,
       say=say,
   )
-  state = loop.run(state, batches, **(options | changes))
-  writer.close()
-  checkpoints.close()
+  try:
+    state = loop.run(state, batches, **(options | changes))
+  finally:
+    writer.close()
+    checkpoints.close()
   return jax.device_get(state)
 
 
@@ -80,7 +82,7 @@ def test_a_run_stopped_anywhere_ends_like_one_that_never_was(tmp_path):
   whole = run(tmp_path / "whole")
   assert whole.step == 20
 
-  class Stopped(Exception):
+  class StoppedError(Exception):
     pass
 
   def stop_at(last):
@@ -90,13 +92,13 @@ def test_a_run_stopped_anywhere_ends_like_one_that_never_was(tmp_path):
       nonlocal made
       made += 1
       if made > last:
-        raise Stopped
+        raise StoppedError
       return jax.tree.map(jnp.asarray, batch)
 
     return to_devices
 
   for steps in (3, 6, 9):  # Counted from each resumption.
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
       run(tmp_path / "parts", to_devices=stop_at(steps))
   resumed = run(tmp_path / "parts")
   assert_same(whole, resumed)

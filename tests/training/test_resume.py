@@ -5,6 +5,7 @@ workers behind, which would hold a pipe open, and which belong to the group
 that is killed afterwards.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -59,10 +60,8 @@ def finish(process, log, seconds=300) -> str:
 
 
 def kill_group(process):
-  try:
+  with contextlib.suppress(ProcessLookupError):
     os.killpg(process.pid, signal.SIGKILL)
-  except ProcessLookupError:
-    pass
   process.wait()
 
 

@@ -284,6 +284,7 @@ class NCFL(nn.Module):
     restoration: a UNet or WNet.
     channels: of a frame, 3 for RGB and 4 for packed Bayer (R, Gr, B, Gb).
     feature_channels: of the feature c_t.
+    residual: whether the U-Net's output is added to the frame.
     noise_map: whether it is told the noise level, as a map.
     fold: everything runs at 1 / fold of the resolution, on frames folded into
       channels (FFDNet, arXiv:1710.04026); 1 is the paper's network.
@@ -301,6 +302,7 @@ class NCFL(nn.Module):
   restoration: nn.Module
   channels: int = 3
   feature_channels: int = 32
+  residual: bool = True
   noise_map: bool = True
   fold: int = 1
   unroll: int = 8
@@ -403,7 +405,8 @@ class NCFL(nn.Module):
       residual = depth_to_space(residual, self.fold)
       aux["flow"] = self.fold * upsample_bilinear(flow, self.fold)
     state = {"guide": guide, "feature": feature.astype(self.dtype)}
-    return state, Restored(frame + residual, aux)
+    restored = frame + residual if self.residual else residual
+    return state, Restored(restored, aux)
 
   def _guide(self, frame):
     """The RGB frame in which motion is estimated, [B, h, w, 3]."""
@@ -441,6 +444,7 @@ def build(
     add_mean_back: bool = True,
     step_minimum: float = 0.5,
     motion: dict | None = None,
+    residual: bool = True,
     noise_map: bool = True,
     fold: int = 1,
     unroll: int = 8,
@@ -475,6 +479,9 @@ def build(
     add_mean_back: whether the dequantised latent contains the mean.
     step_minimum: lower bound of the quantisation step.
     motion: arguments of `models.spynet.build`.
+    residual: the output is added to the frame. Without it the feature, of which
+      the output is then a linear map, holds the restored frame itself and not
+      its noise, so that the next step soon finds something to use in it.
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over.
@@ -550,6 +557,7 @@ def build(
       ),
       channels=channels,
       feature_channels=chosen["feature_channels"],
+      residual=residual,
       noise_map=noise_map,
       fold=fold,
       unroll=unroll,

@@ -102,7 +102,13 @@ class UNet(nn.Module):
 
   def _outputs(self, x):
     residual = Conv(
-        self.channels, dtype=self.dtype, name="output"
+        self.channels,
+        dtype=self.dtype,
+        # Small, so that training starts from the noisy frame, not from chaos.
+        kernel_init=nn.initializers.variance_scaling(
+            1e-3, "fan_in", "truncated_normal"
+        ),
+        name="output",
     )(x).astype(jnp.float32)
     if self.feature_channels != self.widths[0]:
       x = Conv(
