@@ -1,4 +1,4 @@
-"""Packaging of vidrestore_jax. `configs/` and `experiments/` run from a checkout."""
+"""Packaging of vidrestore_jax; configs and experiments run from a checkout."""
 
 import pathlib
 

@@ -70,7 +70,9 @@ def test_channel_attention_sees_the_whole_frame_only_through_its_mean():
   x = jax.random.normal(jax.random.key(0), (1, 4, 4, 16))
   variables = layer.init(jax.random.key(1), x)
   gate = layer.apply(variables, x) / x
-  np.testing.assert_allclose(gate, gate[:, :1, :1] * jnp.ones_like(x), rtol=1e-4)
+  np.testing.assert_allclose(
+      gate, gate[:, :1, :1] * jnp.ones_like(x), rtol=1e-4
+  )
   assert (gate > 0).all() and (gate < 1).all()
   shuffled = x.reshape(1, 16, 16)[:, ::-1].reshape(x.shape)
   np.testing.assert_allclose(

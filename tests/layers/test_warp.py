@@ -41,7 +41,8 @@ def test_a_ramp_is_warped_exactly():
   """Bilinear look-up is exact on x + 10 y, inside the border."""
   y, x = jnp.mgrid[0:8.0, 0:8.0]
   ramp = (x + 10 * y)[None, ..., None]
-  flow = jax.random.uniform(jax.random.key(1), (1, 8, 8, 2), minval=-1, maxval=1)
+  key = jax.random.key(1)
+  flow = jax.random.uniform(key, (1, 8, 8, 2), minval=-1, maxval=1)
   warped = backward_warp(ramp, flow)[0, 1:-1, 1:-1, 0]
   expected = (x + flow[0, ..., 0] + 10 * (y + flow[0, ..., 1]))[1:-1, 1:-1]
   np.testing.assert_allclose(warped, expected, atol=1e-4)
@@ -51,7 +52,8 @@ def test_gradients_equal_finite_differences():
   key = jax.random.key(2)
   image = jax.random.uniform(key, (1, 5, 6, 2))
   # Away from whole pixels, where the derivative has a jump.
-  flow = 0.25 + jnp.round(jax.random.uniform(key, (1, 5, 6, 2), minval=-2, maxval=2))
+  whole = jnp.round(jax.random.uniform(key, (1, 5, 6, 2), minval=-2, maxval=2))
+  flow = 0.25 + whole
 
   def total(image, flow):
     return jnp.sum(jnp.sin(3 * backward_warp(image, flow)))

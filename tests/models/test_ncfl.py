@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidrestore_jax import models
+from vidrestore_jax.models import ncfl
 
 TINY = dict(
     widths=(8, 12),
@@ -202,6 +203,43 @@ def test_noq_differs_only_by_its_prior(clip, noise):
 def test_quantisation_steps_start_at_one(variables):
   bias = variables["params"]["compression"]["prior_2"]["conv"]["bias"]
   np.testing.assert_array_equal(bias, np.repeat([0.0, 0.0, 1.0], 8))
+
+
+def test_identity_start_passes_a_feature_on_up_to_its_steps():
+  feature = 0.2 * jax.random.normal(jax.random.key(0), (1, 8, 12, 3))
+  options = dict(hidden_channels=12, latent_channels=48, prior_channels=(4, 4))
+
+  def passed_on(**more):
+    module = ncfl.Compression(**options, **more)
+    variables = module.init(jax.random.key(1), feature)
+    return module.apply(variables, feature)
+
+  # GDN and IGDN undo each other to first order: 0.1 * 0.2**2 of the rest.
+  exact, bits = passed_on(identity_start=True, quantize=False)
+  np.testing.assert_allclose(exact, feature, atol=5e-3)
+  assert bits is None
+  fine, bits = passed_on(
+      identity_start=True, step_start=0.02, step_minimum=0.01
+  )
+  assert 1e-4 < jnp.abs(fine - exact).max() < 0.02
+  assert bits.sum() > 0
+  other, _ = passed_on(quantize=False)
+  assert jnp.abs(other - feature).max() > 0.1
+  options["latent_channels"] = 47
+  with pytest.raises(ValueError, match="4 and 16 times the feature's 3"):
+    passed_on(identity_start=True)
+  with pytest.raises(ValueError, match="one of subpixel, but got 'transposed'"):
+    build(upsample="transposed", identity_start=True)
+
+
+def test_without_the_residual_the_output_is_the_networks_own(
+    variables, clip, noise
+):
+  with_it = jax.jit(build().apply)(variables, clip, noise)
+  without = jax.jit(build(residual=False).apply)(variables, clip, noise)
+  np.testing.assert_allclose(
+      with_it.frames, without.frames + clip, atol=1e-6
+  )
 
 
 def test_bfloat16_computes_there_and_keeps_float32_where_it_matters(

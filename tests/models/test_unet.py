@@ -1,5 +1,7 @@
 """The CAB U-Net and W-Net."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ def test_parameters_of_the_full_network_by_hand():
 
   widths = (32, 64, 128, 256, 512)
   expected = conv(35, 32, 3) + conv(32, 3, 3) + cab(512)
-  for low, high in zip(widths, widths[1:]):
+  for low, high in itertools.pairwise(widths):
     expected += 2 * cab(low) + conv(low, high, 1)
     expected += conv(high, 4 * low, 1) + conv(2 * low, low, 1)
   model = models.build("unet")
@@ -58,7 +60,11 @@ def test_feature_is_the_last_decoder_feature_unless_widths_differ():
   residual, feature = same.apply({"params": params}, x)
   kernel = params["output"]["conv"]["kernel"]
   by_hand = jax.lax.conv_general_dilated(
-      feature, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+      feature,
+      kernel,
+      (1, 1),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
   np.testing.assert_allclose(residual, by_hand, atol=1e-5)
   wider = models.build("unet", **TINY | {"feature_channels": 9})

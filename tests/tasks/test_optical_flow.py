@@ -34,7 +34,7 @@ class Still:
 
 
 def test_each_level_is_judged_in_its_own_pixels():
-  """6 pixels of motion are 3 at half resolution: a loss of 6 + 3."""
+  """6 pixels of motion are 3 at half resolution: 6 + 3, smoothed by a pixel."""
   model = Still()
   task = tasks.build("optical_flow", model=model, sigma=(0.0, 0.0))
   flow = np.zeros((1, 3, 4, 4, 2), np.float32)
@@ -47,7 +47,7 @@ def test_each_level_is_judged_in_its_own_pixels():
       "flow": flow,
   }
   loss, (_, metrics) = task.loss({}, {}, batch, jax.random.key(0), 0)
-  np.testing.assert_allclose(loss, 9.0, rtol=1e-3)
+  np.testing.assert_allclose(loss, np.sqrt(37.0) + np.sqrt(10.0), rtol=1e-5)
   np.testing.assert_allclose(metrics["end_point_error"], 6.0, rtol=1e-6)
   np.testing.assert_allclose(metrics["end_point_error_of_zero"], 6.0)
   current, reference = (x[:, 0, 0, 0] for x in model.seen)

@@ -80,7 +80,7 @@ def from_tensors(tensors, *, levels: int | None = None):
     conv = module.setdefault(f"conv_{layer}", {}).setdefault("conv", {})
     value = np.asarray(value, np.float32)
     if not np.isfinite(value).all():
-      raise ValueError(f"SpyNet tensor {name} holds values that are not finite.")
+      raise ValueError(f"SpyNet tensor {name} has values that are not finite.")
     if kind == "weight":
       conv["kernel"] = value.transpose(2, 3, 1, 0)  # OIHW to HWIO.
     else:

@@ -16,7 +16,7 @@ from vidrestore_jax.inference import tiling
 from vidrestore_jax.shapes import Restored, check_channels, check_rank
 
 # What of `Restored.aux` is worth the way from the device for each frame.
-AUX = ("bits", "rate_map")
+AUX = ("bits", "rate_map", "flow")
 
 
 def restore_stream(

@@ -22,8 +22,9 @@ class ChannelAttention(nn.Module):
     channels = x.shape[-1]
     hidden = max(channels // self.reduction, 1)
     pooled = x.mean((1, 2), keepdims=True, dtype=jnp.float32)
-    squeezed = nn.relu(Conv(hidden, 1, dtype=self.dtype, name="squeeze")(pooled))
-    excited = Conv(channels, 1, dtype=self.dtype, name="excite")(squeezed)
+    squeeze = Conv(hidden, 1, dtype=self.dtype, name="squeeze")
+    excite = Conv(channels, 1, dtype=self.dtype, name="excite")
+    excited = excite(nn.relu(squeeze(pooled)))
     return x * nn.sigmoid(excited)
 
 

@@ -52,12 +52,19 @@ class SubPixelConv(nn.Module):
   features: int
   kernel: int = 3
   dtype: str = "float32"
+  kernel_init: nn.initializers.Initializer = kernel_init
 
   @nn.compact
   def __call__(self, x):
     """[B, h, w, C] to [B, 2 h, 2 w, features]."""
-    x = Conv(4 * self.features, self.kernel, dtype=self.dtype, name="expand")(x)
-    return depth_to_space(x)
+    expand = Conv(
+        4 * self.features,
+        self.kernel,
+        dtype=self.dtype,
+        kernel_init=self.kernel_init,
+        name="expand",
+    )
+    return depth_to_space(expand(x))
 
 
 class TransposedConv(nn.Module):

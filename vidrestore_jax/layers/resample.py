@@ -90,4 +90,5 @@ def _interpolate(x, low, high, weight, axis):
   shape = [1] * x.ndim
   shape[axis] = -1
   weight = weight.reshape(shape).astype(x.dtype)
-  return jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
+  lower, upper = jnp.take(x, low, axis), jnp.take(x, high, axis)
+  return lower * (1 - weight) + upper * weight

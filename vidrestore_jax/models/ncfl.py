@@ -15,7 +15,12 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
+from vidrestore_jax.layers.convolution import (
+    Conv,
+    SubPixelConv,
+    TransposedConv,
+    kernel_init,
+)
 from vidrestore_jax.layers.entropy import INTERVALS, symbol_bits
 from vidrestore_jax.layers.gdn import GDN
 from vidrestore_jax.layers.quantization import adaptive_quantize, bounded_step
@@ -66,23 +71,58 @@ UPSAMPLING = {"subpixel": SubPixelConv, "transposed": TransposedConv}
 _leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.01)
 
 
+def _fold_kernel(key, shape, dtype=jnp.float32):
+  """A strided 3x3 kernel that is `space_to_depth`; `shape` is HWIO."""
+  del key
+  kernel = jnp.zeros(shape, dtype)
+  channel = jnp.arange(shape[2])
+  for i in range(2):
+    for j in range(2):  # An output is centred on the first of its block.
+      kernel = kernel.at[1 + i, 1 + j, channel, 4 * channel + 2 * i + j].set(1)
+  return kernel
+
+
+def _centre_kernel(key, shape, dtype=jnp.float32):
+  """A 3x3 kernel that is the identity."""
+  del key
+  return jnp.zeros(shape, dtype).at[1, 1].set(jnp.eye(shape[3], dtype=dtype))
+
+
 class Encoder(nn.Module):
   """conv s2, GDN, conv s2: [B, H, W, C] to [B, H/4, W/4, latent_channels].
 
-  `normalize_latent` puts a GDN behind the second convolution too.
+  `normalize_latent` puts a GDN behind the second convolution too. With
+  `identity_start` both convolutions start as foldings of 2x2 pixels into
+  channels, which a decoder that starts likewise undoes up to the GDN.
   """
 
   hidden_channels: int
   latent_channels: int
   normalize_latent: bool
   dtype: str
+  identity_start: bool = False
 
   @nn.compact
   def __call__(self, x):
-    conv = Conv(self.hidden_channels, stride=2, dtype=self.dtype, name="conv_0")
-    x = GDN(dtype=self.dtype, name="gdn_0")(conv(x))
-    conv = Conv(self.latent_channels, stride=2, dtype=self.dtype, name="conv_1")
-    x = conv(x)
+    widths = (self.hidden_channels, self.latent_channels)
+    if self.identity_start and widths != (4 * x.shape[-1], 16 * x.shape[-1]):
+      raise ValueError(
+          "identity_start needs hidden_channels and latent_channels of 4 and 16"
+          f" times the feature's {x.shape[-1]}, but they are {widths}."
+      )
+    start = _fold_kernel if self.identity_start else kernel_init
+
+    def down(index):
+      return Conv(
+          widths[index],
+          stride=2,
+          dtype=self.dtype,
+          kernel_init=start,
+          name=f"conv_{index}",
+      )
+
+    x = GDN(dtype=self.dtype, name="gdn_0")(down(0)(x))
+    x = down(1)(x)
     if self.normalize_latent:
       x = GDN(dtype=self.dtype, name="gdn_1")(x)
     return x
@@ -95,10 +135,13 @@ class Decoder(nn.Module):
   hidden_channels: int
   upsample: str
   dtype: str
+  identity_start: bool = False
 
   @nn.compact
   def __call__(self, x):
     up = UPSAMPLING[self.upsample]
+    if self.identity_start:
+      up = functools.partial(up, kernel_init=_centre_kernel)
     x = up(self.hidden_channels, dtype=self.dtype, name="up_0")(x)
     x = GDN(inverse=True, dtype=self.dtype, name="igdn_0")(x)
     return up(self.channels, dtype=self.dtype, name="up_1")(x)
@@ -124,8 +167,8 @@ class MotionRefiner(nn.Module):
     code = Encoder(
         hidden, hidden, self.normalize_latent, self.dtype, name="encoder"
     )(flow)
-    refined = Decoder(2, hidden, self.upsample, self.dtype, name="decoder")(code)
-    refined = refined.astype(jnp.float32)
+    decode = Decoder(2, hidden, self.upsample, self.dtype, name="decoder")
+    refined = decode(code).astype(jnp.float32)
     return flow + refined if self.residual else refined
 
 
@@ -206,6 +249,10 @@ class Compression(nn.Module):
     distribution: "laplace" or "gaussian".
     add_mean_back: whether the dequantised latent contains the mean.
     step_minimum: lower bound of the quantisation step.
+    step_start: the step before training, where the prior's last kernel adds
+      little. What is finer than a step is lost; a short run starts low.
+    identity_start: encoder and decoder start as inverses of each other, so
+      that a short run needs not first learn to pass a feature on at all.
     dtype: compute dtype; prior, symbols and rate are float32.
   """
 
@@ -218,6 +265,8 @@ class Compression(nn.Module):
   distribution: str = "laplace"
   add_mean_back: bool = True
   step_minimum: float = 0.5
+  step_start: float = 1.0
+  identity_start: bool = False
   dtype: str = "float32"
 
   @nn.compact
@@ -232,6 +281,7 @@ class Compression(nn.Module):
         self.latent_channels,
         self.normalize_latent,
         self.dtype,
+        self.identity_start,
         name="encoder",
     )(feature)
     bits = None
@@ -246,6 +296,7 @@ class Compression(nn.Module):
         self.hidden_channels,
         self.upsample,
         self.dtype,
+        self.identity_start,
         name="decoder",
     )(latent)
     return decoded, bits
@@ -258,14 +309,17 @@ class Compression(nn.Module):
       x = _leaky_relu(x)
 
     def bias_init(key, shape, dtype=jnp.float32):
-      # Steps start at 1, means at 0, scales at softplus(0) = 0.7.
-      starts = jnp.array([0.0, 0.0, 1.0], dtype)
+      # Means start at 0, scales at softplus(0) = 0.7 steps.
+      starts = jnp.array([0.0, 0.0, self.step_start], dtype)
       return jnp.repeat(starts, shape[0] // 3)
 
     x = Conv(
         3 * self.latent_channels,
         dtype=self.dtype,
         bias_init=bias_init,
+        kernel_init=nn.initializers.variance_scaling(
+            1e-2, "fan_in", "truncated_normal"
+        ),
         name="prior_2",
     )(x)
     mean, scale, step = jnp.split(x.astype(jnp.float32), 3, -1)
@@ -443,6 +497,8 @@ def build(
     distribution: str = "laplace",
     add_mean_back: bool = True,
     step_minimum: float = 0.5,
+    step_start: float = 1.0,
+    identity_start: bool = False,
     motion: dict | None = None,
     residual: bool = True,
     noise_map: bool = True,
@@ -478,6 +534,10 @@ def build(
     distribution: prior of the symbols, "laplace" or "gaussian".
     add_mean_back: whether the dequantised latent contains the mean.
     step_minimum: lower bound of the quantisation step.
+    step_start: the quantisation step before training.
+    identity_start: the compression's encoder and decoder start as inverses;
+      needs "subpixel" up-sampling, hidden_channels of 4 times and
+      latent_channels of 16 times feature_channels.
     motion: arguments of `models.spynet.build`.
     residual: the output is added to the frame. Without it the feature, of which
       the output is then a linear map, holds the restored frame itself and not
@@ -507,6 +567,8 @@ def build(
   )
   chosen = PRESETS[preset] | {k: v for k, v in given.items() if v is not None}
   _check_choice("upsample", chosen["upsample"], UPSAMPLING)
+  if identity_start:
+    _check_choice("upsample (identity_start)", chosen["upsample"], ["subpixel"])
   folded = channels * fold**2
 
   refiners = {
@@ -530,6 +592,8 @@ def build(
       distribution,
       add_mean_back,
       step_minimum,
+      step_start,
+      identity_start,
       dtype,
   )
   feature_attention = FeatureAttention(

@@ -46,12 +46,10 @@ class UNetFeatures(nn.Module):
 
     x = Conv(self.widths[0], dtype=self.dtype, name="stem")(x)
     skips = []
-    for i, width in enumerate(self.widths[:-1]):
+    for i, width in enumerate(self.widths[1:]):
       x = block(f"encoder_{i}", x)
       skips.append(x)
-      down = Conv(
-          self.widths[i + 1], 1, dtype=self.dtype, name=f"down_{i}"
-      )
+      down = Conv(width, 1, dtype=self.dtype, name=f"down_{i}")
       x = down(max_pool(x))
     x = block("middle", x)
     for i, width in reversed(list(enumerate(self.widths[:-1]))):

@@ -30,7 +30,7 @@ def end_point_error(flow, truth, smoothing: float = 1e-6):
 
 
 def to_unit_range(frames, max_value):
-  """Integers `[B, ...]` to float32 in [0, 1], by each clip's `max_value` [B]."""
+  """Integers `[B, ...]` to float32 in [0, 1], by each clip's `max_value`."""
   scale = max_value.reshape((-1,) + (1,) * (frames.ndim - 1))
   return frames.astype(jnp.float32) / scale
 

@@ -15,8 +15,8 @@ from vidrestore_jax.layers.resample import average_pool
 from vidrestore_jax.tasks import losses
 
 # Pixels below which the loss is quadratic. With the plain distance the network
-# keeps to zero flow, the median, for the first hundreds of steps.
-_SMOOTHING = 0.1
+# keeps to zero flow, the median of motions, for hundreds of steps.
+_SMOOTHING = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,9 @@ class OpticalFlow:
     return loss, (model_state, metrics)
 
 
-def build(*, model, sigma: tuple[float, float] = (0.0, 55 / 255)) -> OpticalFlow:
+def build(
+    *, model, sigma: tuple[float, float] = (0.0, 55 / 255)
+) -> OpticalFlow:
   """An optical-flow task; see the class.
 
   Raises:

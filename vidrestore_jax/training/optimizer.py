@@ -45,7 +45,7 @@ def frozen_until(steps: int, inner: optax.GradientTransformation):
 
 
 def parameter_paths(params):
-  """The tree of `params` with each leaf's path, such as "motion/level_0/..."."""
+  """The tree of `params` with each leaf's path, such as "motion/level_0"."""
   return jax.tree_util.tree_map_with_path(
       lambda path, _: "/".join(str(entry.key) for entry in path), params
   )

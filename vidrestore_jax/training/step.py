@@ -76,7 +76,8 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
   ema = jax.tree.map(
-      lambda old, new: decay * old + (1 - decay) * new,
+      # In this form an average of equal values stays that value exactly.
+      lambda old, new: old + (1 - decay) * (new - old),
       state.ema,
       params if state.ema else {},
   )
