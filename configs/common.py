@@ -20,7 +20,9 @@ def base() -> ml_collections.ConfigDict:
   config.patch_size = 128
   config.dtype = "float32"  # Of the computation; parameters stay float32.
   config.ema_decay = 0.999  # 0 keeps none; else the released model is the EMA.
-  config.init_from = ""  # A released folder to fine-tune.
+  # A released folder to fine-tune. Its model.json then replaces `model` (but
+  # for dtype, unroll, remat), and no part is pretrained or taken elsewhere.
+  config.init_from = ""
   config.pretrain = {}  # {part of the model: config of the job it comes from}
 
   config.log_every = 100

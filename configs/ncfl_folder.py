@@ -12,8 +12,9 @@ Pairs of degraded and clean clips (rain, haze, a real camera), by `:pairs`:
       --config.data.train.degraded=DEGRADED_CLIPS
 
 CLIPS is one clip's folder of PNG or JPEG frames, or a folder of such folders;
-pairs have equal names. MODEL is a released or converted model of the same
-architecture; `:pairs` is blind (no noise map), so its MODEL must be as well.
+pairs have equal names. MODEL is a released or converted model; the whole
+architecture is taken from its model.json in place of `config.model`, but for
+dtype, unroll and remat. `:pairs` is blind, so its MODEL must have no noise map.
 
 Numbers are measured on the same clips unless --config.eval.data.clean (and
 .degraded) name others, which they should: a model fits what it was shown.

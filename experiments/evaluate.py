@@ -5,6 +5,7 @@
 
 CLIPS is one clip's folder or a folder of clip folders, of PNG or JPEG frames.
 With --truth, --data is already degraded and --truth has the clean clips.
+--data=procedural measures eight procedural clips that no config trains on.
 """
 
 import argparse
@@ -14,8 +15,20 @@ import pathlib
 import sys
 
 from experiments import evaluation, paper_numbers
+from vidrestore_jax import data
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
+
+# Ten frames at the source's own speeds, of a seed that no config uses.
+_PROCEDURAL = {
+    "name": "procedural",
+    "size": 8,
+    "length": 10,
+    "height": 192,
+    "width": 192,
+    "seed": 2026,
+    "flow": False,
+}
 
 
 def main(argv=None) -> int:
@@ -101,8 +114,13 @@ def _run(arguments):
         f"There is no folder {pathlib.Path(arguments.json).parent} to write"
         f" {arguments.json} to."
     )
-  for path in filter(None, (arguments.data, arguments.truth)):
-    folders.find_clips(path)  # Complain about folders before loading models.
+  held_out = arguments.data == "procedural"
+  if held_out and arguments.truth:
+    raise ValueError("--data=procedural is its own truth; leave out --truth.")
+  paths = () if held_out else (arguments.data, arguments.truth)
+  for path in paths:
+    if path is not None:
+      folders.find_clips(path)  # Complain about folders before loading models.
 
   names = [name for name in arguments.model.split(",") if name]
   if len(set(names)) < max(len(names), 1):
@@ -118,6 +136,8 @@ def _run(arguments):
     restorers[label], abouts[label] = restore, about
 
   def clips():
+    if held_out:
+      return evaluation.source_clips(data.build(**_PROCEDURAL))
     return evaluation.folder_clips(
         arguments.data, arguments.truth, frames or protocol.frames
     )

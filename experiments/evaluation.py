@@ -41,15 +41,25 @@ class Evaluation(NamedTuple):
 def model_restorer(model, variables) -> Restorer:
   """A restoration model as a restorer; a blind one is not told sigma.
 
+  Its `bits` are those of the padded frame, times the frame's share of it, so
+  that they and the frame's own size give the bits per pixel.
+
   Raises:
     ValueError: the model is not one that restores frame by frame.
   """
   streaming.check_streams(model)
 
   def restore(clip, sigma):
-    return streaming.restore_clip(
+    restored = streaming.restore_clip(
         model, variables, clip, sigma=sigma if model.noise_map else None
     )
+    if "bits" not in restored.aux:
+      return restored
+    share = 1.0
+    for side in clip.shape[1:3]:
+      share *= side / (side + -side % model.stride)
+    bits = restored.aux["bits"] * share
+    return restored._replace(aux=restored.aux | {"bits": bits})
 
   return restore
 
@@ -91,8 +101,8 @@ def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
 
   Args:
     data: one clip's folder, or a folder of clip folders.
-    truth: the same for clean clips, where `data` is already degraded. Single
-      clips are paired whatever they are called, several by name.
+    truth: the same for clean clips, where `data` is already degraded; see
+      `folders.check_pairs` for how they are paired and named.
     frames: the first so many of each clip; None for all.
 
   Yields:
@@ -108,14 +118,11 @@ def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
       clean, max_value = folders.read_frames(paths[:frames])
       yield dict(name=name, clean=clean, max_value=max_value)
     return
-  for name, paths, true_paths in _pair(clips, folders.find_clips(truth)):
-    degraded, max_value = folders.read_frames(paths[:frames])
-    clean, true_max = folders.read_frames(true_paths[:frames])
-    if degraded.shape != clean.shape or max_value != true_max:
-      raise ValueError(
-          f"Clip {name}: the degraded frames are {_describe(degraded)}, the"
-          f" truth's {_describe(clean)}; they must agree."
-      )
+  truths = folders.find_clips(truth)
+  pairs = folders.check_pairs(truths, clips, truth, data)
+  for name, true_paths, paths in pairs:
+    degraded, _ = folders.read_frames(paths[:frames])
+    clean, max_value = folders.read_frames(true_paths[:frames])
     yield dict(name=name, clean=clean, max_value=max_value, degraded=degraded)
 
 
@@ -388,30 +395,3 @@ def _unique(name, taken):
     count += 1
     candidate = f"{name} #{count}"
   return candidate
-
-
-def _pair(clips, truths):
-  """(name, paths, truth's paths) of each clip; ValueError where they differ."""
-  if len(clips) == 1 and len(truths) == 1:
-    pairs = [(*clips[0], truths[0][1])]
-  else:
-    by_name = dict(truths)
-    missing = [name for name, _ in clips if name not in by_name]
-    if missing:
-      raise ValueError(
-          f"No truth for clip {missing[0]}; the truth's clips are"
-          f" {', '.join(sorted(by_name))}. Clips are paired by folder name."
-      )
-    pairs = [(name, paths, by_name[name]) for name, paths in clips]
-  for name, paths, true_paths in pairs:
-    if len(paths) != len(true_paths):
-      raise ValueError(
-          f"Clip {name} has {len(paths)} frames, its truth {len(true_paths)};"
-          " they are paired in sorted order and must be as many."
-      )
-  return pairs
-
-
-def _describe(clip):
-  frames, height, width, channels = clip.shape
-  return f"{frames} of {width}x{height}x{channels}, {clip.dtype}"

@@ -42,6 +42,54 @@ class Job:
   learning_rates: Callable
 
 
+def resolve(config, workdir: pathlib.Path):
+  """The config with the architecture of the model that it fine-tunes.
+
+  Where `config.init_from` is set, name and arguments of `config.model` become
+  those of that folder's model.json, but for what changes only the speed; no
+  part comes from elsewhere. A run that was started keeps what it resolved to.
+
+  Args:
+    config: as it was loaded; not changed.
+    workdir: the run's folder.
+
+  Raises:
+    FileNotFoundError, ValueError: no released model there.
+  """
+  if not config.init_from:
+    return config
+  path = workdir / "config.json"
+  there = json.loads(path.read_text()) if path.exists() else {}
+  if there.get("init_from") == config.init_from:
+    kwargs = dict(there["model"])
+    name = kwargs.pop("name")
+  else:
+    card = released.read_card(config.init_from)
+    name, kwargs = card["name"], card["kwargs"]
+  given = config.model.to_dict()
+  kept = {key: given[key] for key in _SPEED if key in given}
+  kwargs = {
+      key: _tuples(value)
+      for key, value in kwargs.items()
+      if key not in ("init_from", *_SPEED)
+  }
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    parts = {part: "" for part in given["init_from"]}
+    config.model = {"name": name, "init_from": parts, **kwargs, **kept}
+    config.pretrain = {}
+  return config
+
+
+def _tuples(value):
+  """Lists as tuples again: JSON has no tuples, modules need hashable fields."""
+  if isinstance(value, list):
+    return tuple(_tuples(item) for item in value)
+  if isinstance(value, dict):
+    return {key: _tuples(item) for key, item in value.items()}
+  return value
+
+
 def build(config) -> Job:
   """The job of a config.
 
@@ -106,11 +154,35 @@ def start_from_released(config, model, state):
     FileNotFoundError, ValueError: no released model there, or one of another
       kind; the first difference is named.
   """
+  flat = _flat(state)
+  for path, value in released_variables(config, model, state).items():
+    flat[path] = jax.device_put(value, flat[path].sharding)
+  variables = traverse_util.unflatten_dict(flat, sep="/")
+  params = variables.pop("params")
+  return state.replace(
+      params=params,
+      # Copies: a donated state must not hold one buffer twice.
+      ema=jax.tree.map(jnp.copy, params) if state.ema else {},
+      model_state=variables,
+  )
+
+
+def released_variables(config, model, state, skip=()) -> dict:
+  """What `start_from_released` puts in, as {"params/motion/...": array}.
+
+  Args:
+    config: the run's.
+    model: the run's.
+    state: before the first step; shapes are enough.
+    skip: parts to leave out, because they are not there yet.
+
+  Raises:
+    FileNotFoundError, ValueError: as `start_from_released`.
+  """
   folders = {"": config.init_from, **config.model.init_from.to_dict()}
-  variables = {"params": state.params, **state.model_state}
-  flat = traverse_util.flatten_dict(variables, sep="/")
+  flat, taken = _flat(state), {}
   for part, folder in folders.items():
-    if not folder:
+    if not folder or part in skip:
       continue
     theirs, given = released.load(folder)
     ours = getattr(model, part) if part else model
@@ -125,26 +197,24 @@ def start_from_released(config, model, state):
       prefix = f"{collection}/{part}/" if part else f"{collection}/"
       for name, value in traverse_util.flatten_dict(tree, sep="/").items():
         path = prefix + name
-        flat[path] = _like(flat.get(path), value, path, folder)
-  variables = traverse_util.unflatten_dict(flat, sep="/")
-  params = variables.pop("params")
-  return state.replace(
-      params=params,
-      # Copies: a donated state must not hold one buffer twice.
-      ema=jax.tree.map(jnp.copy, params) if state.ema else {},
-      model_state=variables,
-  )
+        _check_shape(flat.get(path), value, path, folder)
+        taken[path] = value
+  return taken
 
 
-def _like(old, new, path: str, folder):
-  """`new` with the sharding of `old`; they must have one shape."""
+def _flat(state) -> dict:
+  """The state's variables as {"params/motion/...": leaf}."""
+  variables = {"params": state.params, **state.model_state}
+  return traverse_util.flatten_dict(variables, sep="/")
+
+
+def _check_shape(old, new, path: str, folder):
   if old is None or old.shape != new.shape:
     shape = "absent" if old is None else list(old.shape)
     raise ValueError(
         f"The released model {folder} does not fit: {path} has shape"
         f" {list(new.shape)} there and is {shape} here."
     )
-  return jax.device_put(new, old.sharding)
 
 
 def _difference(ours, theirs, path: str = "it") -> str | None:
@@ -166,17 +236,16 @@ def _difference(ours, theirs, path: str = "it") -> str | None:
   return None
 
 
-def claim(workdir: pathlib.Path, config):
-  """Writes `config.json`, or checks that the folder is this config's.
+def check_claim(workdir: pathlib.Path, config):
+  """Checks that the folder is this config's, or no run's; writes nothing.
 
   Raises:
     ValueError: the folder belongs to a run of another config.
   """
   path = workdir / "config.json"
-  given = configuration.as_json(config)
   if path.exists():
     there = configuration.flatten(json.loads(path.read_text()))
-    here = configuration.flatten(given)
+    here = configuration.flatten(configuration.as_json(config))
     differing = [
         f"{key} ({there.get(key, 'absent')!r} there,"
         f" {here.get(key, 'absent')!r} here)"
@@ -184,14 +253,23 @@ def claim(workdir: pathlib.Path, config):
         if there.get(key) != here.get(key) and not key.startswith(_MAY_CHANGE)
     ]
     if differing:
+      way_out = "Use another --workdir"
+      if (workdir / "model").is_dir():
+        way_out += (
+            "; to go on from that run's model, add"
+            f" --config.init_from={workdir}/model"
+        )
       raise ValueError(
           f"{workdir} holds a run of another config; it differs in"
-          f" {', '.join(differing)}. Use another --workdir; to go on from that"
-          f" run's model, add --config.init_from={workdir}/model."
+          f" {', '.join(differing)}. {way_out}."
       )
+
+
+def claim(workdir: pathlib.Path, config):
+  """Makes the folder this config's: writes its `config.json`."""
   workdir.mkdir(parents=True, exist_ok=True)
   if jax.process_index() == 0:
-    write_json(path, given)
+    write_json(workdir / "config.json", configuration.as_json(config))
 
 
 def write_json(path: pathlib.Path, content):

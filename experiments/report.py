@@ -49,7 +49,11 @@ class Example:
   def from_evaluation(cls, record: Mapping, *, sigma: float | None = None):
     """An example as `evaluation.Evaluation.examples` holds it."""
     keys = ("name", "frame", "clean", "degraded", "restored", "rate_map")
-    return cls(sigma=sigma, **{key: record[key] for key in keys})
+    return cls(
+        sigma=sigma,
+        degradation="degraded" if sigma is None else "noisy",
+        **{key: record[key] for key in keys},
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
@@ -13,6 +14,16 @@ from vidrestore_jax.data import pipeline
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training.checkpoints import Checkpoints
 from vidrestore_jax.training.writers import Writer
+
+
+class _Prepared(NamedTuple):
+  """The parts of a run, checked, before anything is written."""
+
+  mesh: Any
+  job: jobs.Job
+  iterator: Any
+  batch: dict  # Zeros of a batch's shape.
+  measure: Any
 
 
 def run(config, workdir, *, command: str, training: bool = True):
@@ -36,33 +47,22 @@ def run(config, workdir, *, command: str, training: bool = True):
       print(line, flush=True)
 
   # All that can be wrong with the config is found before anything is written.
-  mesh = sharding.data_mesh(config.batch_size)
-  job = jobs.build(config)
-  source = data.build(**config.data.train.to_dict())
-  item = source[0]
-  measure = validation.build(config, job.model, say=say)
+  config = jobs.resolve(config, workdir)
+  jobs.check_claim(workdir, config)
   if not training and not (workdir / "checkpoints").is_dir():
     raise FileNotFoundError(
         f"{workdir} has no checkpoints to measure. Train first: the same"
         " command without --mode=eval."
     )
-  jobs.claim(workdir, config)
+  mesh, job, iterator, batch, measure = _prepare(config, workdir, say)
+  claimed = config  # Without what pretraining adds.
   if training:
+    for stage, folder in _stages(config, workdir):
+      _prepare(jobs.resolve(stage, folder), folder, say)
+    jobs.claim(workdir, claimed)
     config = _pretrain(config, workdir, command, say)
 
-  iterator = pipeline.train_iterator(
-      source,
-      batch_size=config.batch_size,
-      clip_length=config.clip_length,
-      patch_size=config.patch_size,
-      seed=config.seed,
-      workers=config.data.workers,
-      shard_index=jax.process_index(),
-      shard_count=jax.process_count(),
-      augment=config.data.augment,
-  )
-  create = sharding.jit_init(job.create_state, mesh)
-  state = create(jobs.example_batch(config, item))
+  state = sharding.jit_init(job.create_state, mesh)(batch)
   store = Checkpoints(
       workdir / "checkpoints",
       keep=config.keep,
@@ -98,10 +98,49 @@ def run(config, workdir, *, command: str, training: bool = True):
           say=say,
       )
       writer.close()
+  if not training:
+    jobs.claim(workdir, claimed)
   if first:
     _finish(config, workdir, job, state, measure, command, say)
   if jax.process_count() > 1:  # The others may go on to load what it wrote.
     multihost_utils.sync_global_devices("finished")
+
+
+def _prepare(config, workdir, say) -> _Prepared:
+  """The parts of a run.
+
+  Raises:
+    ValueError, OSError: whatever is wrong with the config.
+  """
+  mesh = sharding.data_mesh(config.batch_size)
+  job = jobs.build(config)
+  measure = validation.build(config, job.model, say=say)
+  source = data.build(**config.data.train.to_dict())
+  iterator = pipeline.train_iterator(
+      source,
+      batch_size=config.batch_size,
+      clip_length=config.clip_length,
+      patch_size=config.patch_size,
+      seed=config.seed,
+      workers=config.data.workers,
+      shard_index=jax.process_index(),
+      shard_count=jax.process_count(),
+      augment=config.data.augment,
+  )
+  batch = jobs.example_batch(config, source[0])
+  shapes = jax.eval_shape(job.create_state, batch)
+  # A run that has started needs no longer what it started from.
+  if not (workdir / "config.json").exists():
+    jobs.released_variables(config, job.model, shapes, skip=config.pretrain)
+  return _Prepared(mesh, job, iterator, batch, measure)
+
+
+def _stages(config, workdir):
+  """Each unfinished config of `config.pretrain` with its folder."""
+  for part, stage in config.pretrain.items():
+    folder = workdir / "pretrain" / part
+    if not (folder / "summary.json").exists():
+      yield stage, folder
 
 
 def _pretrain(config, workdir, command, say):

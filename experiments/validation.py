@@ -66,6 +66,16 @@ def build(config, model, say: Callable[[str], None]):
   Raises:
     ValueError, FileNotFoundError: `config.eval` cannot be measured.
   """
+  watch = config.eval.watch
+  for name, value, least in (
+      ("frames", config.eval.frames, 0),
+      ("watch.clips", watch.clips, 1),
+      ("watch.frames", watch.frames, 1),
+  ):
+    if value < least:
+      raise ValueError(
+          f"config.eval.{name} needs to be at least {least}, but is {value}."
+      )
   kind = Restoration if model.restores else Flow
   return kind(config, model, say)
 
@@ -79,8 +89,12 @@ class Restoration:
     self._eval, self._model, self._say = config.eval, model, say
     streaming.check_streams(model)
     self._protocol = protocols.get(config.eval.protocol)
-    self._clips = _clips(config.eval.data.to_dict())
+    self._clips = _clips(_data(config))
     self._sigmas = tuple(config.eval.sigmas) or (None,)
+    self._published = _published(config.eval.published, self._sigmas)
+    self._baselines = {
+        name: evaluation.restorer(name)[0] for name in config.eval.baselines
+    }
     self._watched = []
     for item in itertools.islice(self._clips(), config.eval.watch.clips):
       # A sigma at which the protocol cannot degrade fails here, not at the end.
@@ -113,9 +127,10 @@ class Restoration:
 
   def full(self, variables) -> Results:
     """Everything that `config.eval` asks for."""
-    restorers = {OURS: evaluation.model_restorer(self._model, variables)}
-    for name in self._eval.baselines:
-      restorers[name], _ = evaluation.restorer(name)
+    restorers = {
+        OURS: evaluation.model_restorer(self._model, variables),
+        **self._baselines,
+    }
     evaluations = {}
     for sigma in self._sigmas:
       if sigma is not None:
@@ -129,10 +144,6 @@ class Restoration:
           examples=self._eval.examples,
           say=self._say,
       )
-    published = {}
-    if self._eval.published:
-      for sigma in self._sigmas:
-        published[sigma] = paper_numbers.column(self._eval.published, sigma)
     middle = self._sigmas[len(self._sigmas) // 2]
     trace, flows = self._over_time(variables, middle)
     return Results(
@@ -144,7 +155,7 @@ class Restoration:
             traces=trace,
             flows=flows,
         ),
-        published=published,
+        published=self._published,
     )
 
   def _examples(self, result, sigma):
@@ -189,8 +200,10 @@ class Flow:
   def __init__(self, config, model, say):
     del say
     self._eval, self._model = config.eval, model
-    self._clips = _clips(config.eval.data.to_dict())
+    self._clips = _clips(_data(config))
     self._sigmas = tuple(config.eval.sigmas)
+    if not self._sigmas:
+      raise ValueError("config.eval.sigmas is empty; flow needs one or more.")
     item = next(iter(self._clips()))
     if "flow" not in item:
       raise ValueError(
@@ -261,6 +274,46 @@ class Flow:
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model, variables, current, reference):
   return model.apply(variables, current, reference)
+
+
+def _data(config) -> dict:
+  """`config.eval.data`; where it names no folder, that of `config.data.train`.
+
+  Raises:
+    ValueError: neither names one.
+  """
+  chosen, train = config.eval.data.to_dict(), config.data.train.to_dict()
+  same = chosen["name"] == train["name"]
+  if chosen["name"] == "folders" and not chosen["clean"]:
+    for key in ("clean", "degraded"):
+      if same and key in train and train[key] is not None:
+        chosen[key] = train[key]
+      if key in chosen and not chosen[key]:
+        raise ValueError(
+            f"There are no {key} clips: set"
+            f" --config.{'data.train' if same else 'eval.data'}.{key}=CLIPS."
+        )
+  if chosen["name"] == "davis" and same and not chosen.get("data_dir"):
+    chosen["data_dir"] = train.get("data_dir", "")
+  return chosen
+
+
+def _published(table: str, sigmas) -> dict:
+  """The paper's numbers by sigma; ValueError where there are none."""
+  if not table:
+    return {}
+  if None in sigmas:
+    raise ValueError(
+        f"config.eval.published is {table!r}, but config.eval.sigmas is empty:"
+        " published numbers are of noise levels."
+    )
+  try:
+    return {sigma: paper_numbers.column(table, sigma) for sigma in sigmas}
+  except ValueError as error:
+    raise ValueError(
+        f"config.eval.published: {error} Set it to an empty string to compare"
+        " with no paper."
+    ) from error
 
 
 def _clips(config: dict):

@@ -1,8 +1,11 @@
 import errno
 import os
 import pathlib
+import shlex
+import struct
 import subprocess
 import sys
+import zlib
 
 import jax
 import numpy as np
@@ -209,6 +212,26 @@ def test_a_truncated_image_is_found_before_anything_runs(
   _refused(tmp_path, capsys, arguments, f"zzz.{suffix}", "cut short")
 
 
+def test_a_frame_of_far_too_many_pixels_is_refused(tmp_path, capsys):
+  _write_clip(tmp_path / "in")
+  header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+  (tmp_path / "in" / "002.png").write_bytes(
+      b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+      + struct.pack(">II4s", zlib.crc32(header), 8, b"IDAT") + bytes(12)
+  )
+  status = _run("restore", tmp_path / "in", tmp_path / "out", "--model=none")
+  _fails(capsys, status, "002.png declares more than 178,956,970 pixels")
+
+
+def test_an_empty_input_is_not_the_current_folder(
+    tmp_path, monkeypatch, capsys
+):
+  _write_clip(tmp_path / "in")
+  monkeypatch.chdir(tmp_path / "in")
+  status = _run("restore", "", tmp_path / "out", "--model=none")
+  _fails(capsys, status, "No folder of clips was named")
+
+
 def test_mixed_frames_are_refused(tmp_path, model, capsys):
   given = tmp_path / "in"
   arguments = [given, tmp_path / "out", "--model", model, "--sigma=30"]
@@ -261,6 +284,7 @@ def test_list_names_models_protocols_and_sources(capsys):
   words = capsys.readouterr().out.split()
   for name in ("ncfl", "spynet", "fastdvdnet", "sr_y", "procedural", "folders"):
     assert name in words
+  assert "unet" not in words  # A part of NCFL.
 
 
 def test_convert_makes_a_released_folder(tmp_path, capsys):
@@ -312,6 +336,17 @@ def test_prepare_hands_its_arguments_to_the_builder(monkeypatch, capsys):
   assert _run(*command, "--data-dir=sets") == 0
   printed = capsys.readouterr().out
   assert "davis is ready: 3 in train, 2 in validation" in printed
+
+
+def test_the_command_that_an_unprepared_data_set_names_parses(tmp_path):
+  home = tmp_path / "data sets; of $HOME"
+  with pytest.raises(FileNotFoundError) as info:
+    davis.build(data_dir=home)
+  command = shlex.split(str(info.value).partition("type: ")[2])
+  assert command[0] == "vidrestore"
+  arguments = cli._parser().parse_args(command[1:])
+  assert arguments.name == "davis" and arguments.data_dir == str(home)
+  assert arguments.origin == "DAVIS-2017-trainval-480p.zip"
 
 
 def test_help_needs_the_standard_library_alone():

@@ -70,6 +70,13 @@ def test_training_knows_no_model_and_no_data():
       )), f"{path.name} imports {name}"
 
 
+def test_configs_import_no_experiment_and_no_part_of_the_package():
+  for path in (ROOT / "configs").glob("*.py"):
+    for name in _imports(path):
+      top = name.split(".")[0]
+      assert top in ("configs", "ml_collections"), f"{path.name}: {name}"
+
+
 def test_importing_the_package_is_light():
   """No device, no jax, no tensorflow; layers need jax and flax alone."""
   code = (

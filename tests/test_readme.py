@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from experiments import configuration
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 NAMED = re.findall(r"`([\w/]+\.py): ([\w.]+)`", README)
@@ -52,3 +54,35 @@ def test_the_first_blocks_are_the_two_commands():
   blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
   assert "experiments.main --config=configs/ncfl_demo.py" in blocks[0]
   assert "pytest" in blocks[1] and "[test]" in blocks[1]
+
+
+def test_nothing_is_left_to_be_filled_in():
+  assert "PLACEHOLDER" not in README and "PAPER_MAP" not in README
+
+
+def _commands():
+  """Config files and overrides of the README's main commands."""
+  text = README.replace("\\\n", " ")
+  for line in text.splitlines():
+    match = re.search(r"experiments\.main (.*)", line)
+    if match and "=" in match[1]:
+      words = [w for w in match[1].split() if w.startswith("--config")]
+      yield words[0].removeprefix("--config="), words[1:]
+
+
+def test_every_main_command_names_configs_and_keys_that_exist(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  commands = list(_commands())
+  assert len(commands) >= 4
+  for name, overrides in commands:
+    configuration.load(name, configuration.parse_overrides(overrides))
+
+
+def test_the_key_hints_of_the_prose_exist(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  hints = re.findall(r"--config\.[\w.]+=\w+", README.replace("\n", ""))
+  hints = [hint for hint in hints if "model.motion." in hint]
+  assert len(hints) == 2
+  configuration.load(
+      "configs/ncfl_davis.py", configuration.parse_overrides(hints)
+  )

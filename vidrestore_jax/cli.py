@@ -89,7 +89,7 @@ def _parser():
       commands, "restore", _RESTORE, _restore, "restore folders of frames"
   )
   sub.add_argument(
-      "input", metavar="IN", type=pathlib.Path, help="folder of frames"
+      "input", metavar="IN", help="folder of frames"
   )
   sub.add_argument(
       "output", metavar="OUT", type=pathlib.Path, help="folder to make"
@@ -157,9 +157,9 @@ def _parser():
 
 def _restore(arguments):
   """`vidrestore restore`."""
-  given, output = arguments.input, arguments.output
   # Everything that can be refused is refused before the model is loaded.
-  clips = _find_clips(given)
+  clips = _find_clips(arguments.input)
+  given, output = pathlib.Path(arguments.input), arguments.output
   _check_output(given, output, arguments.overwrite)
   sigma = arguments.sigma
   if sigma is not None and not 0 <= sigma <= 255:
@@ -226,9 +226,12 @@ def _check_frames(paths):
   """Reads each file as far as finding damage needs, before an hour is spent.
 
   Raises:
-    ValueError: a file is no image or cut short, or the sizes differ.
+    ValueError: a file is no image or cut short or far too large, or the sizes
+      differ.
   """
   from PIL import Image
+
+  from vidrestore_jax.data import folders
 
   first = None
   for path in paths:
@@ -241,6 +244,8 @@ def _check_frames(paths):
           image.load()
         else:
           image.verify()  # A PNG's checksums; decodes nothing.
+    except Image.DecompressionBombError as error:
+      raise folders.too_large(path) from error
     except (OSError, SyntaxError, ValueError) as error:
       if isinstance(error, (FileNotFoundError, PermissionError)):
         raise
@@ -387,7 +392,8 @@ def _list(arguments):
   package = pathlib.Path(__file__).parent
   print("Models (config.model.name; restore takes a released folder of one):")
   for path in sorted((package / "models").glob("[!_]*.py")):
-    _print_entry(path.stem, _summary(path))
+    if _is_model(path):
+      _print_entry(path.stem, _summary(path))
   print("\nProtocols (experiments.evaluate --protocol):")
   for name in protocols.available():
     _print_entry(name, protocols.get(name).source)
@@ -405,6 +411,21 @@ def _print_entry(name, text):
 def _summary(path):
   """First line of a module's docstring, read without importing the module."""
   return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+
+
+def _is_model(path):
+  """Whether a task can train what a module builds; parts of models are not it.
+
+  Restoration asks for `restores = True`, optical flow for a `pyramid`. The
+  module is read, not imported.
+  """
+  return any(
+      ast.unparse(node) == "restores = True"
+      or getattr(node, "name", "") == "pyramid"
+      for item in ast.parse(path.read_text()).body
+      if isinstance(item, ast.ClassDef)
+      for node in item.body
+  )
 
 
 def _prepare(arguments):

@@ -6,6 +6,8 @@ docstring for ranges and units.
 
 from typing import Any, NamedTuple
 
+DTYPES = ("float32", "bfloat16")
+
 
 class Restored(NamedTuple):
   """What a restoration model returns.
@@ -21,6 +23,15 @@ class Restored(NamedTuple):
 
   frames: Any
   aux: dict[str, Any]
+
+
+def check_dtype(name: str, dtype: str):
+  """Raises ValueError unless `dtype` is one that models compute in."""
+  if dtype not in DTYPES:
+    raise ValueError(
+        f"{name} computes in one of {', '.join(DTYPES)}, but got dtype"
+        f" {dtype!r}."
+    )
 
 
 def check_rank(name: str, array, axes: str):

@@ -68,6 +68,8 @@ def test_leftover_missing_and_broken_tensors_are_refused():
   weight = "basic_module.1.basic_module.2.weight"
   with pytest.raises(ValueError, match="levels are alike"):
     converter.from_tensors(tensors | {weight: np.zeros((6, 4, 5, 5))})
+  with pytest.raises(ValueError, match="holds no arrays"):
+    converter.from_tensors({})
   with pytest.raises(ValueError, match="has 2 levels; levels = 3"):
     converter.from_tensors(tensors, levels=3)
 

@@ -3,7 +3,9 @@
 import io
 import pickle
 import shutil
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -150,7 +152,7 @@ def test_unprepared_data_says_where_it_looked_and_what_to_type(tmp_path):
   message = str(info.value)
   assert str(tmp_path / "davis2017" / "trainval_480p") in message
   assert "vidrestore data prepare davis --from=" in message
-  assert f"--data_dir={tmp_path}" in message
+  assert f"--data-dir={tmp_path}" in message
   assert "\n" not in message
 
 
@@ -162,7 +164,7 @@ def test_missing_parts_are_named_and_nothing_is_written(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"Found no DAVIS 2017 in .*t:"):
     davis.prepare(root, out)
   _write_tree(root, ["train", "val"])
-  with pytest.raises(ValueError, match=r"lists 2 sequences, .* has 60"):
+  with pytest.raises(ValueError, match=r"2 sequences, .* has 60\..*--partial"):
     davis.prepare(root, out)
   folder = root / "DAVIS" / "JPEGImages" / "480p" / "boat"
   for frame in folder.iterdir():
@@ -182,6 +184,13 @@ def test_a_damaged_frame_or_archive_is_named(tmp_path):
   with pytest.raises(ValueError, match=r"00002.jpg is damaged") as info:
     davis.prepare(tmp_path, tmp_path / "tfds", partial=True)
   assert "\n" not in str(info.value)
+  header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+  frame.write_bytes(
+      b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+      + struct.pack(">II4s", zlib.crc32(header), 8, b"IDAT") + bytes(12)
+  )
+  with pytest.raises(ValueError, match=r"00002.jpg declares more than 178,9"):
+    davis.prepare(tmp_path, tmp_path / "tfds", partial=True)
   with pytest.raises(FileNotFoundError, match="not prepared"):
     davis.build(data_dir=tmp_path / "tfds")
   content = io.BytesIO()

@@ -83,6 +83,14 @@ def test_frames_are_in_natural_order(tmp_path):
   assert [frame.name for frame in frames] == ["1.png", "2.png", "10.PNG"]
 
 
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
+  _write_clip(tmp_path / "a")
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match="No folder of clips was named"):
+    folders.find_clips("")
+  assert folders.find_clips(".")[0][0] == "a"
+
+
 def test_missing_and_empty_folders_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"No folder .*nowhere"):
     folders.find_clips(tmp_path / "nowhere")
@@ -202,6 +210,13 @@ def test_other_kinds_of_file_are_refused(tmp_path):
   (tmp_path / "t.png").write_text("no image")
   with pytest.raises(ValueError, match=r"t\.png is not a PNG or JPEG"):
     folders.read_frames([tmp_path / "t.png"])
+  header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+  (tmp_path / "t.png").write_bytes(
+      b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+      + struct.pack(">II4s", zlib.crc32(header), 8, b"IDAT") + bytes(12)
+  )
+  with pytest.raises(ValueError, match=r"t\.png declares more than 178,9"):
+    folders.read_frames([tmp_path / "t.png"])
   with pytest.raises(ValueError, match="at least one path"):
     folders.read_frames([])
 
@@ -283,3 +298,14 @@ def test_a_clip_that_is_too_short_is_named(tmp_path):
     folders.build(tmp_path)
   with pytest.raises(ValueError, match=r"stride needs .* is 0"):
     folders.build(tmp_path, stride=0)
+
+
+def test_arguments_that_a_source_does_not_take_are_named(tmp_path):
+  with pytest.raises(ValueError, match=r"'folders' takes no .* flow\. .*clean"):
+    data.build("folders", clean=tmp_path, flow=True)
+  with pytest.raises(ValueError, match="'folders' needs the argument clean"):
+    data.build("folders")
+  with pytest.raises(ValueError, match=r"takes no .* hight\. .* height"):
+    data.build("procedural", size=1, hight=96)
+  with pytest.raises(ValueError, match="'procedural' needs the argument size"):
+    data.build("procedural")

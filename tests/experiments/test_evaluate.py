@@ -137,6 +137,20 @@ def test_bits_are_reported_per_pixel():
   assert result["it"].mean["bits_per_pixel"] == pytest.approx(1.0)
 
 
+def test_bits_of_the_padding_do_not_count(monkeypatch):
+  class Model:
+    restores, recurrent, noise_map, stride = True, True, True, 16
+
+  def restore_clip(model, variables, clip, *, sigma):
+    # One bit for each pixel of the padded frame, 16x32 for 16x20.
+    return Restored(clip, {"bits": np.full(len(clip), 16 * 32.0)})
+
+  monkeypatch.setattr(streaming, "restore_clip", restore_clip)
+  restore = evaluation.model_restorer(Model(), {})
+  result = evaluation.evaluate({"it": restore}, [_item()], FASTDVDNET, sigma=10)
+  assert result["it"].mean["bits_per_pixel"] == pytest.approx(1.0)
+
+
 def test_examples_are_the_last_frames():
   items = [_item("a"), _item("b", seed=1), _item("c", seed=2)]
   result = evaluation.evaluate(
@@ -329,6 +343,17 @@ def test_degraded_clips_are_paired_with_their_truth(tmp_path):
   assert result["sigma"] is None
 
 
+def test_frames_are_paired_by_name_and_not_by_position(tmp_path):
+  _write_clip(tmp_path / "truth")
+  _write_clip(tmp_path / "rain")
+  item, = evaluation.folder_clips(tmp_path / "rain", tmp_path / "truth")
+  np.testing.assert_array_equal(item["degraded"], item["clean"])
+  for t in (2, 1, 0):  # The same frames, called 1 to 3.
+    (tmp_path / "rain" / f"{t}.png").rename(tmp_path / f"rain/{t + 1}.png")
+  with pytest.raises(ValueError, match="Frame 0 .* only among the clean frame"):
+    next(evaluation.folder_clips(tmp_path / "rain", tmp_path / "truth"))
+
+
 def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   clip, other = tmp_path / "clip", tmp_path / "other"
   _write_clip(clip)
@@ -356,7 +381,8 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--sigma": None}, "--sigma=30")
   refused({"--sigma": 300}, "0 and 255")
   refused({"--frames": 0}, "at least 1")
-  refused({"--truth": other}, "3 frames, its truth 2")
+  refused({"--truth": other}, "Frame 2", "only among the degraded frames")
+  refused({"--data": ""}, "No folder of clips was named")
   refused({"--json": tmp_path / "no" / "out.json"}, "no folder")
   refused({"--paper": "vid4"}, "davis, set8")
   refused({"--protocol": "sr_y"}, "--truth")
@@ -400,3 +426,18 @@ def test_medians_reach_what_others_measured(clips, clip, expected):
   # Measured elsewhere under another draw of the noise, hence the tolerance.
   values = _measure(clips / clip, ["median3", "median5"], 30)
   assert values == pytest.approx(expected, abs=0.03)
+
+
+def test_procedural_clips_need_no_folder_and_no_truth(tmp_path, capsys):
+  out = tmp_path / "out.json"
+  arguments = ["--data=procedural", "--protocol=fastdvdnet", "--sigma=30"]
+  status = evaluate.main(
+      ["--model=noisy", *arguments, "--frames=1", f"--json={out}"]
+  )
+  assert status == 0
+  results = json.loads(out.read_text())
+  assert len(results["clips"]) == 8
+  # 20 log10(255 / 30), whatever the clip: the input is not clipped.
+  assert abs(results["mean"]["psnr"] - 18.588) < 0.1
+  assert evaluate.main(["--model=noisy", *arguments, "--truth=x"]) == 2
+  assert "leave out --truth" in capsys.readouterr().err

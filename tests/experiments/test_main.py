@@ -7,8 +7,9 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from experiments import configuration, job, main, train
+from experiments import configuration, job, main, train, validation
 from vidrestore_jax import released
 from vidrestore_jax.training import sharding
 
@@ -169,6 +170,15 @@ def test_a_part_of_another_kind_is_refused_by_its_field(tmp_path):
         ("--config.task.name=x", "There is no task 'x'"),
         ("--config.eval.protocol=x", "Unknown protocol 'x'"),
         ("--config.data.train.name=x", "no data source 'x'"),
+        ("--config.patch_size=1000", "patch_size=1000 is larger"),
+        ("--config.clip_length=9", "clip_length=9 is longer"),
+        ("--config.patch_size=18", "18"),
+        ("--config.init_from=/nope", "no model folder /nope"),
+        ("--config.model.init_from.motion=/nope", "no model folder /nope"),
+        ("--config.eval.published=davos", "No published table 'davos'"),
+        ("--config.eval.baselines=('medan',)", "no model folder medan"),
+        ("--config.eval.frames=-1", "config.eval.frames needs to be at least"),
+        ("--config.eval.watch.clips=0", "config.eval.watch.clips needs to be"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -178,6 +188,54 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
   line = fails(capsys, f"--config={TINY}", f"--workdir={workdir}", argument)
   assert said in line
   assert not workdir.exists()
+
+
+def test_the_architecture_is_that_of_the_model_to_fine_tune(tmp_path):
+  config = configuration.load(TINY)
+  built, state = state_of(config)
+  released.save(
+      tmp_path / "model",
+      name="ncfl",
+      kwargs=built.model_kwargs,
+      variables={"params": state.params},
+  )
+  workdir = tmp_path / "run"
+  other = configuration.load(
+      "configs/ncfl_folder.py", [("init_from", str(tmp_path / "model"))]
+  )
+  with other.unlocked():
+    other.model.remat = True
+  resolved = job.resolve(other, workdir)
+  assert resolved.model.remat is True
+  assert job.build(resolved).model == built.model.clone(remat=True)
+  assert resolved.model.init_from.to_dict() == {"motion": ""}
+  # The same command is the same config, also when the folder is gone.
+  job.claim(workdir, resolved)
+  (tmp_path / "model").rename(tmp_path / "moved")
+  job.check_claim(workdir, job.resolve(other, workdir))
+  assert other.model.motion.levels == 6  # What was given is not changed.
+
+
+@pytest.mark.parametrize("variant", ["", ":pairs"])
+def test_measuring_falls_back_to_the_clips_of_training(tmp_path, variant):
+  for clip in ("clean", "degraded"):
+    (tmp_path / clip).mkdir()
+    for i in range(5):
+      frame = np.full((16, 24, 3), 40 * i, np.uint8)
+      Image.fromarray(frame).save(tmp_path / clip / f"{i}.png")
+  given = [("data.train.clean", str(tmp_path / "clean"))]
+  if variant:
+    given.append(("data.train.degraded", str(tmp_path / "degraded")))
+  name = f"configs/ncfl_folder.py{variant}"
+  config = configuration.load(name, given)
+  measure = validation.build(config, job.build(config).model, print)
+  (item,) = measure._clips()
+  assert item["clean"].shape == (5, 16, 24, 3)
+  assert ("degraded" in item) == bool(variant)
+
+  config = configuration.load(name, given[:-1])
+  with pytest.raises(ValueError, match=r"set --config\.data\.train\.\w+=CLIPS"):
+    validation.build(config, job.build(config).model, print)
 
 
 def test_a_missing_config_lists_those_that_exist(tmp_path, capsys):

@@ -379,3 +379,11 @@ def test_lines_and_text_stand_out_from_their_ground(theme, ground):
   assert contrast(theme.ink) > 7  # WCAG 2.1, 1.4.6: text.
   assert min(map(contrast, theme.lines)) > 3  # 1.4.11: graphics.
   assert f"--card: {ground}" in report._STYLE
+
+
+def test_frames_without_a_noise_level_are_not_called_noisy(example):
+  record = dataclasses.asdict(example) | {"psnr": 30.0}
+  rain = report.Example.from_evaluation(record)
+  assert rain.degradation == "degraded"
+  noisy = report.Example.from_evaluation(record, sigma=30.0)
+  assert noisy.degradation == "noisy"

@@ -64,6 +64,19 @@ def test_gradients_equal_finite_differences():
   )
 
 
+def test_zero_flow_has_its_whole_gradient_up_to_the_border():
+  """d/dx of a ramp is 1 in every pixel whose right neighbour exists."""
+  ramp = jnp.arange(5.0).reshape(1, 1, 5, 1)
+  gradient = jax.grad(lambda flow: backward_warp(ramp, flow).sum())(
+      jnp.zeros((1, 1, 5, 2))
+  )
+  np.testing.assert_array_equal(gradient[0, 0, :, 0], jnp.ones(5))
+  outside = jax.grad(lambda flow: backward_warp(ramp, flow).sum())(
+      jnp.full((1, 1, 5, 2), -9.0)
+  )
+  np.testing.assert_array_equal(outside, jnp.zeros((1, 1, 5, 2)))
+
+
 def test_flow_is_not_rounded_to_bfloat16():
   ramp = jnp.arange(512, dtype=jnp.bfloat16).reshape(1, 1, 512, 1)
   flow = jnp.zeros((1, 1, 512, 2)).at[..., 0].set(1.0)

@@ -288,5 +288,7 @@ def test_errors_name_the_given_and_the_way_out(variables, clip, noise):
     build(preset="paper")
   with pytest.raises(ValueError, match="takes no argument width"):
     build(width=3)
+  with pytest.raises(ValueError, match="float32, bfloat16, but got.*'foo'"):
+    build(dtype="foo")
   with pytest.raises(ValueError, match="no model 'nfcl'"):
     models.build("nfcl")

@@ -62,17 +62,22 @@ def convert(path, *, levels: int | None = None):
   try:
     with np.load(path, allow_pickle=False) as archive:
       tensors = {name: archive[name] for name in archive.files}
+  except AttributeError:
+    raise ValueError(f"{path} is a single array, not an .npz.") from None
   except FileNotFoundError:
     raise FileNotFoundError(f"There is no checkpoint {path}.") from None
-  except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+  except (ValueError, zipfile.BadZipFile, EOFError, OSError):
+    # NumPy's own text would advise to unpickle, which runs the file's code.
     raise ValueError(
-        f"{path} is not a readable .npz file of arrays: {error}"
+        f"{path} is not a readable .npz file of plain arrays."
     ) from None
   return from_tensors(tensors, levels=levels)
 
 
 def from_tensors(tensors, *, levels: int | None = None):
   """As `convert`, from a mapping of names to OIHW arrays."""
+  if not tensors:
+    raise ValueError("The checkpoint holds no arrays, so it is no SpyNet.")
   params = {}
   for name, value in tensors.items():
     level, layer, kind = _parse(name)

@@ -7,6 +7,7 @@ from frame t into frame t - 1). Everything is NumPy; no jax, no tensorflow.
 """
 
 import importlib
+import inspect
 import pathlib
 
 _NOT_SOURCES = {"__init__", "pipeline", "textures", "transforms"}
@@ -34,4 +35,21 @@ def build(name: str, **kwargs):
     )
   beside = pathlib.Path(__file__).with_name(f"{name}.py").exists()
   package = __name__ if beside else f"{__name__}.builders"
-  return importlib.import_module(f"{package}.{name}").build(**kwargs)
+  function = importlib.import_module(f"{package}.{name}").build
+  allowed = inspect.signature(function).parameters
+  unknown = sorted(set(kwargs) - set(allowed))
+  if unknown:
+    raise ValueError(
+        f"Data source {name!r} takes no argument {', '.join(unknown)}. It"
+        f" takes: {', '.join(allowed)}."
+    )
+  missing = [
+      key for key, parameter in allowed.items()
+      if parameter.default is parameter.empty and key not in kwargs
+  ]
+  if missing:
+    raise ValueError(
+        f"Data source {name!r} needs the argument {', '.join(missing)}. It"
+        f" takes: {', '.join(allowed)}."
+    )
+  return function(**kwargs)

@@ -33,9 +33,14 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
 
   Raises:
     FileNotFoundError: the folder is missing, or holds no frame.
-    ValueError: frames lie beside clip folders, a clip folder holds no frame,
-      or one frame is there in two formats.
+    ValueError: the path is empty, frames lie beside clip folders, a clip
+      folder holds no frame, or one frame is there in two formats.
   """
+  if not str(path):  # pathlib takes it for the current folder.
+    raise ValueError(
+        "No folder of clips was named: the path is empty. Name one, or . for"
+        " the current folder."
+    )
   path = pathlib.Path(path).expanduser()
   if not path.exists():
     raise FileNotFoundError(
@@ -177,6 +182,8 @@ def _open(source, name) -> Image.Image:
     if isinstance(source, bytes):
       source = io.BytesIO(source)
     return Image.open(source, formats=("PNG", "JPEG"))
+  except Image.DecompressionBombError as error:
+    raise too_large(name) from error
   except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
     raise ValueError(
         f"{name} is not a PNG or JPEG image, or its first bytes are damaged."
@@ -186,6 +193,14 @@ def _open(source, name) -> Image.Image:
     if isinstance(error, FileNotFoundError | PermissionError):
       raise
     raise ValueError(f"{name} is damaged or cut short: {error}.") from error
+
+
+def too_large(name) -> ValueError:
+  """What to raise where Pillow refuses the size that a header declares."""
+  return ValueError(
+      f"{name} declares more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, which"
+      " is no frame of a video: it is damaged, or scale it down first."
+  )
 
 
 def _pixels(image, encoded):
@@ -256,8 +271,22 @@ def _check_alike(layouts):
       )
 
 
-def _check_pairs(clean, degraded, clean_path, degraded_path):
-  """Raises unless both lists hold the same clips with the same frames."""
+def check_pairs(clean, degraded, clean_path, degraded_path):
+  """Pairs clips by folder name and their frames by stem.
+
+  Args:
+    clean: clips as `find_clips` returns them.
+    degraded: the same. A single clip and a single clean one are paired
+      whatever their folders are called.
+    clean_path: what errors call the first.
+    degraded_path: what errors call the second.
+
+  Returns:
+    `[(name, clean paths, degraded paths)]`, names and order as in `clean`.
+
+  Raises:
+    ValueError: a clip or frame without partner, or of another size or depth.
+  """
   ours, theirs = dict(clean), dict(degraded)
   if len(ours) == len(theirs) == 1:  # Two single clips: names may differ.
     theirs = dict(zip(ours, theirs.values()))
@@ -275,15 +304,16 @@ def _check_pairs(clean, degraded, clean_path, degraded_path):
     stems = {frame.stem for frame in frames}
     others = {frame.stem for frame in theirs[name]}
     if stems != others:
-      odd = min(stems ^ others)
+      odd = min(stems ^ others, key=lambda stem: _natural(pathlib.Path(stem)))
       holder = "clean" if odd in stems else "degraded"
       raise ValueError(
           f"Frame {odd} of clip {name} exists only among the {holder} frames"
           f" ({len(stems)} clean, {len(others)} degraded). Pairs need the same"
           " file names, apart from the suffix."
       )
-    pair = frames[0], theirs[name][0]
-    layouts = [_header(path) for path in pair]
+    partners = {frame.stem: frame for frame in theirs[name]}
+    theirs[name] = [partners[frame.stem] for frame in frames]
+    layouts = [_header(path) for path in (frames[0], theirs[name][0])]
     if layouts[0] != layouts[1]:
       texts = ["{}x{} with {} bits".format(*layout) for layout in layouts]
       raise ValueError(
@@ -316,7 +346,7 @@ class FolderClips:
     if degraded is None:
       self.clips = [(name, frames, None) for name, frames in found]
     else:
-      self.clips = _check_pairs(found, find_clips(degraded), clean, degraded)
+      self.clips = check_pairs(found, find_clips(degraded), clean, degraded)
     for name, *sides in self.clips:
       for frames in sides:
         if frames is not None:

@@ -148,9 +148,8 @@ def _from_arguments(arguments):
   return ProceduralClips(**arguments)
 
 
-def build(**kwargs) -> ProceduralClips:
-  """The source for `data.build("procedural", **kwargs)`."""
-  return ProceduralClips(**kwargs)
+# The class itself, so that `data.build` sees its arguments.
+build = ProceduralClips
 
 
 # Rendering

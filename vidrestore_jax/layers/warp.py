@@ -9,8 +9,9 @@ def backward_warp(image, flow):
   """out[y, x] = image[y + flow_y, x + flow_x], bilinear.
 
   Positions outside are clipped to the border (replicated border), where the
-  gradient with respect to the flow is zero. Positions and weights are computed
-  in float32: bfloat16 cannot tell pixel 257 from 258.
+  gradient with respect to the flow is zero; on the border it is the inner one,
+  so that zero flow, where training starts, has a whole gradient. Positions and
+  weights are computed in float32: bfloat16 cannot tell pixel 257 from 258.
 
   A gather of the four neighbours, rather than `map_coordinates`, because its
   gradient costs half as much on a CPU.
@@ -31,8 +32,8 @@ def backward_warp(image, flow):
     )
   batch, height, width, channels = image.shape
   flow = flow.astype(jnp.float32)
-  x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
-  y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
+  x = _clip(jnp.arange(width) + flow[..., 0], width - 1)
+  y = _clip(jnp.arange(height)[:, None] + flow[..., 1], height - 1)
   # The cell to the left and above; at the far border the last whole cell.
   left = jnp.clip(jnp.floor(x), 0, max(width - 2, 0)).astype(jnp.int32)
   top = jnp.clip(jnp.floor(y), 0, max(height - 2, 0)).astype(jnp.int32)
@@ -53,3 +54,9 @@ def backward_warp(image, flow):
   upper = look_up(top, left) * (1 - wx) + look_up(top, right) * wx
   lower = look_up(bottom, left) * (1 - wx) + look_up(bottom, right) * wx
   return upper * (1 - wy) + lower * wy
+
+
+def _clip(position, last):
+  """Clips to [0, last]; the gradient at a tie is 1, not jnp.clip's half."""
+  position = jnp.where(position < 0, 0.0, position)
+  return jnp.where(position > last, float(last), position)

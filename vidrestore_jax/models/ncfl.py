@@ -36,6 +36,7 @@ from vidrestore_jax.models import spynet, unet
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
+    check_dtype,
     check_multiple,
     check_noise,
     check_rank,
@@ -549,13 +550,14 @@ def build(
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a name that does not exist, or channels that are not 3 or 4.
+    ValueError: a name or dtype that does not exist, channels other than 3 or 4.
   """
   _check_choice("preset", preset, PRESETS)
   _check_choice("motion_refiner", motion_refiner, MOTION_REFINERS)
   _check_choice("feature_refiner", feature_refiner, FEATURE_REFINERS)
   _check_choice("distribution", distribution, INTERVALS)
   _check_choice("channels", channels, (3, 4))
+  check_dtype("NCFL", dtype)
   given = dict(
       feature_channels=feature_channels,
       upsample=upsample,

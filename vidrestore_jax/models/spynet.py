@@ -11,7 +11,12 @@ import jax.numpy as jnp
 from vidrestore_jax.layers.convolution import Conv
 from vidrestore_jax.layers.resample import average_pool, upsample_bilinear
 from vidrestore_jax.layers.warp import backward_warp
-from vidrestore_jax.shapes import check_channels, check_multiple, check_rank
+from vidrestore_jax.shapes import (
+    check_channels,
+    check_dtype,
+    check_multiple,
+    check_rank,
+)
 
 # Statistics of ImageNet in RGB, [0, 1] units (torchvision's).
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -134,8 +139,9 @@ def build(
   """SpyNet; see the class for the arguments.
 
   Raises:
-    ValueError: fewer than one level, or an even kernel.
+    ValueError: fewer than one level, an even kernel, or an unknown dtype.
   """
+  check_dtype("SpyNet", dtype)
   if levels < 1:
     raise ValueError(f"SpyNet needs one level or more, but got {levels}.")
   if kernel % 2 == 0:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vidrestore_jax.layers.attention import ChannelAttentionBlock
 from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
 from vidrestore_jax.layers.resample import max_pool
-from vidrestore_jax.shapes import check_multiple, check_rank
+from vidrestore_jax.shapes import check_dtype, check_multiple, check_rank
 
 # Five scales, as the supplementary has them.
 WIDTHS = (32, 64, 128, 256, 512)
@@ -85,6 +85,9 @@ class UNet(nn.Module):
   reduction: int = 16
   dtype: str = "float32"
 
+  restores = False  # A part of NCFL: it returns a residual and a feature.
+  recurrent = False
+
   @property
   def stride(self) -> int:
     """Height and width must be multiples of this."""
@@ -151,6 +154,7 @@ def build(
   kinds = {"unet": UNet, "wnet": WNet}
   if kind not in kinds:
     raise ValueError(f"No network {kind!r}. Available: {', '.join(kinds)}.")
+  check_dtype("The U-Net", dtype)
   if skip not in SKIPS:
     raise ValueError(f"No skip {skip!r}. Available: {', '.join(SKIPS)}.")
   extra = {"frame_channels": channels} if kind == "wnet" else {}

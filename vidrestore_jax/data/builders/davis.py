@@ -24,6 +24,7 @@ import io
 import itertools
 import os
 import pathlib
+import shlex
 import zipfile
 
 import numpy as np
@@ -137,6 +138,8 @@ def _checked(frame) -> bytes:
     with Image.open(io.BytesIO(encoded)) as image:
       image.draft("RGB", (image.width // 8, image.height // 8))
       image.load()  # At an eighth: all the entropy coding, half the time.
+  except Image.DecompressionBombError as error:
+    raise folders.too_large(frame) from error
   except (OSError, SyntaxError) as error:
     raise ValueError(
         f"{frame} is damaged or cut short: {error}. Unpack or download the"
@@ -235,7 +238,7 @@ def _check_split(tree, split, partial):
     raise ValueError(
         f"{tree / _LISTS}/{SPLITS[split][1]} lists {len(names)} sequences, but"
         f" {split} of DAVIS 2017 has {official}. Get the official list, or"
-        " allow it with partial=True."
+        " allow it with --partial (in Python: partial=True)."
     )
   for name in names:
     _frames(tree, split, name)
@@ -346,7 +349,7 @@ def build(*, data_dir=None, split="train", length=5, stride=1) -> DavisClips:
   folder = home / Davis2017.name / config / str(Davis2017.VERSION)
   if not (folder / "dataset_info.json").is_file():
     archive = _ARCHIVES[config != "trainval_480p"]
-    chosen = f" --data_dir={home}" if data_dir else ""
+    chosen = f" --data-dir={shlex.quote(str(home))}" if data_dir else ""
     raise FileNotFoundError(
         f"DAVIS 2017 is not prepared: looked in {folder}. Download {archive}"
         " from https://davischallenge.org and type: vidrestore data prepare"
