@@ -1,4 +1,4 @@
-"""What every part may import: the result of a model and the shape checks.
+"""What every part may import: the result of a model, and checks of inputs.
 
 Axes: B batch, T time, H height, W width, C channels. See the package's
 docstring for ranges and units.
@@ -23,6 +23,31 @@ class Restored(NamedTuple):
 
   frames: Any
   aux: dict[str, Any]
+
+
+def check_arguments(what: str, parameters, given):
+  """Raises ValueError unless `given` names suit `parameters`.
+
+  Args:
+    what: starts the message, such as "Model 'ncfl'".
+    parameters: `inspect.Parameter`s that a person may give.
+    given: names that were given.
+  """
+  parameters = {p.name: p for p in parameters}
+  unknown = sorted(set(given) - set(parameters))
+  missing = [
+      name
+      for name, parameter in parameters.items()
+      if parameter.default is parameter.empty and name not in given
+  ]
+  for problem, names in (
+      ("takes no argument", unknown), ("needs the argument", missing)
+  ):
+    if names:
+      raise ValueError(
+          f"{what} {problem} {', '.join(names)}. It takes:"
+          f" {', '.join(parameters)}."
+      )
 
 
 def check_dtype(name: str, dtype: str):

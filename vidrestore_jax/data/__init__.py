@@ -10,6 +10,8 @@ import importlib
 import inspect
 import pathlib
 
+from vidrestore_jax.shapes import check_arguments
+
 _NOT_SOURCES = {"__init__", "pipeline", "textures", "transforms"}
 
 
@@ -36,20 +38,6 @@ def build(name: str, **kwargs):
   beside = pathlib.Path(__file__).with_name(f"{name}.py").exists()
   package = __name__ if beside else f"{__name__}.builders"
   function = importlib.import_module(f"{package}.{name}").build
-  allowed = inspect.signature(function).parameters
-  unknown = sorted(set(kwargs) - set(allowed))
-  if unknown:
-    raise ValueError(
-        f"Data source {name!r} takes no argument {', '.join(unknown)}. It"
-        f" takes: {', '.join(allowed)}."
-    )
-  missing = [
-      key for key, parameter in allowed.items()
-      if parameter.default is parameter.empty and key not in kwargs
-  ]
-  if missing:
-    raise ValueError(
-        f"Data source {name!r} needs the argument {', '.join(missing)}. It"
-        f" takes: {', '.join(allowed)}."
-    )
+  parameters = inspect.signature(function).parameters.values()
+  check_arguments(f"Data source {name!r}", parameters, kwargs)
   return function(**kwargs)

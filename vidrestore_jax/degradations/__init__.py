@@ -9,6 +9,8 @@ import functools
 import importlib
 import inspect
 
+from vidrestore_jax.shapes import check_arguments
+
 
 def build(name: str, **kwargs):
   """The function `name` ("file.function", as in "noise.gaussian").
@@ -31,15 +33,7 @@ def build(name: str, **kwargs):
         f"There is no degradation {name!r}. Name it as file.function, such as"
         " noise.gaussian; the files are those of vidrestore_jax/degradations."
     ) from None
-  allowed = [
-      p.name
-      for p in inspect.signature(found).parameters.values()
-      if p.kind is p.KEYWORD_ONLY
-  ]
-  unknown = sorted(set(kwargs) - set(allowed))
-  if unknown:
-    raise ValueError(
-        f"Degradation {name!r} takes no argument {', '.join(unknown)}. It"
-        f" takes: {', '.join(allowed)}."
-    )
+  parameters = inspect.signature(found).parameters.values()
+  keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+  check_arguments(f"Degradation {name!r}", keywords, kwargs)
   return functools.partial(found, **kwargs)

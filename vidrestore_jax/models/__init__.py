@@ -4,6 +4,8 @@ import importlib
 import inspect
 import pkgutil
 
+from vidrestore_jax.shapes import check_arguments
+
 
 def available() -> list[str]:
   """Names that `build` takes."""
@@ -28,11 +30,6 @@ def build(name: str, **kwargs):
         f"There is no model {name!r}. Available: {', '.join(available())}."
     )
   function = importlib.import_module(f"{__name__}.{name}").build
-  allowed = inspect.signature(function).parameters
-  unknown = sorted(set(kwargs) - set(allowed))
-  if unknown:
-    raise ValueError(
-        f"Model {name!r} takes no argument {', '.join(unknown)}. It takes:"
-        f" {', '.join(allowed)}."
-    )
+  parameters = inspect.signature(function).parameters.values()
+  check_arguments(f"Model {name!r}", parameters, kwargs)
   return function(**kwargs)

@@ -9,6 +9,8 @@ import importlib
 import inspect
 import pkgutil
 
+from vidrestore_jax.shapes import check_arguments
+
 
 def available() -> list[str]:
   """Names that `build` takes."""
@@ -27,11 +29,7 @@ def build(name: str, *, model, **kwargs):
         f"There is no task {name!r}. Available: {', '.join(available())}."
     )
   function = importlib.import_module(f"{__name__}.{name}").build
-  allowed = [p for p in inspect.signature(function).parameters if p != "model"]
-  unknown = sorted(set(kwargs) - set(allowed))
-  if unknown:
-    raise ValueError(
-        f"Task {name!r} takes no argument {', '.join(unknown)}. It takes:"
-        f" {', '.join(allowed)}."
-    )
+  parameters = dict(inspect.signature(function).parameters)
+  del parameters["model"]
+  check_arguments(f"Task {name!r}", parameters.values(), kwargs)
   return function(model=model, **kwargs)
