@@ -27,8 +27,10 @@ def test_outputs_use_every_parameter(kind, skip):
   gradients = jax.jit(jax.grad(total))(variables)
   flat = jax.tree_util.tree_flatten_with_path(gradients)[0]
   dead = [str(path) for path, g in flat if not jnp.abs(g).max() > 0]
-  # A squeezed channel that the ReLU switched off has no gradient by chance.
-  assert not [path for path in dead if "squeeze" not in path]
+  # A few squeezed channels may all be switched off by the ReLU at the start;
+  # the gate's bias is trained all the same.
+  gate = "'excite'), DictKey(key='conv'), DictKey(key='kernel'"
+  assert not [p for p in dead if "'squeeze'" not in p and gate not in p]
 
 
 def test_parameters_of_the_full_network_by_hand():
