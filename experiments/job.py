@@ -69,7 +69,7 @@ def resolve(config, workdir: pathlib.Path):
   given = config.model.to_dict()
   kept = {key: given[key] for key in _SPEED if key in given}
   kwargs = {
-      key: _tuples(value)
+      key: released.as_tuples(value)
       for key, value in kwargs.items()
       if key not in ("init_from", *_SPEED)
   }
@@ -79,15 +79,6 @@ def resolve(config, workdir: pathlib.Path):
     config.model = {"name": name, "init_from": parts, **kwargs, **kept}
     config.pretrain = {}
   return config
-
-
-def _tuples(value):
-  """Lists as tuples again: JSON has no tuples, modules need hashable fields."""
-  if isinstance(value, list):
-    return tuple(_tuples(item) for item in value)
-  if isinstance(value, dict):
-    return {key: _tuples(item) for key, item in value.items()}
-  return value
 
 
 def build(config) -> Job:

@@ -225,18 +225,18 @@ def _plain(value):
     ) from None
 
 
-def _tuples(value):
+def as_tuples(value):
   """Lists as tuples again: JSON has no tuples, modules need hashable fields."""
   if isinstance(value, list):
-    return tuple(_tuples(item) for item in value)
+    return tuple(as_tuples(item) for item in value)
   if isinstance(value, dict):
-    return {key: _tuples(item) for key, item in value.items()}
+    return {key: as_tuples(item) for key, item in value.items()}
   return value
 
 
 def _build(name, kwargs, origin):
   try:
-    return models.build(name, **_tuples(kwargs))
+    return models.build(name, **as_tuples(kwargs))
   except (TypeError, ValueError) as error:
     raise ValueError(f"{origin} cannot be built: {error}") from error
 
