@@ -25,19 +25,16 @@ when skipped) and `backend`.
 import argparse
 import collections
 import dataclasses
-import json
 import math
-import os
 import pathlib
 import re
 import sys
-import traceback
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from experiments import configuration, tracing
+from experiments import commands, configuration, tracing
 from vidrestore_jax import models
 
 OWN = "(itself)"  # What a model computes outside of any of its submodules.
@@ -274,31 +271,15 @@ def run(argv: list[str]) -> dict:
       backend=jax.default_backend(),
   )
   if args.json:
-    _write_json(pathlib.Path(args.json), result)
+    path = pathlib.Path(args.json)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commands.write_json(path, result)
   return result
 
 
-def _write_json(path: pathlib.Path, result: dict):
-  """Writes beside, then renames: a reader never sees half a file."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
-    beside.write_text(json.dumps(result, indent=2) + "\n")
-    beside.replace(path)
-  finally:
-    beside.unlink(missing_ok=True)
-
-
 def main(argv: list[str] | None = None) -> int:
-  """Runs; a mistake of the user's is one line on stderr and status 2."""
-  try:
-    run(sys.argv[1:] if argv is None else argv)
-  except (ValueError, OSError) as error:
-    if os.environ.get("VIDRESTORE_DEBUG") == "1":
-      traceback.print_exc()
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return 2
-  return 0
+  """Runs; returns the exit status of `commands.run`."""
+  return commands.run(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from experiments import configuration
+from experiments import commands, configuration
 from vidrestore_jax import models, released, tasks
 from vidrestore_jax.training import optimizer, step
 
@@ -260,11 +259,4 @@ def claim(workdir: pathlib.Path, config):
   """Makes the folder this config's: writes its `config.json`."""
   workdir.mkdir(parents=True, exist_ok=True)
   if jax.process_index() == 0:
-    write_json(workdir / "config.json", configuration.as_json(config))
-
-
-def write_json(path: pathlib.Path, content):
-  """Writes beside, then renames: a reader never sees half a file."""
-  beside = path.with_name(f"{path.name}.tmp")
-  beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-  os.replace(beside, path)
+    commands.write_json(workdir / "config.json", configuration.as_json(config))

@@ -18,7 +18,6 @@ import os
 import pathlib
 import shlex
 import sys
-import traceback
 
 
 def run(argv: list[str]):
@@ -77,23 +76,11 @@ def _set_up_jax():
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs; whatever stops a run for a known reason is one line on stderr.
+  """Runs; returns the exit status of `commands.run`."""
+  from experiments import commands
 
-  Returns:
-    0; 2 for bad input or a full disk; 3 for a step that was not finite; 130
-    after Ctrl-C.
-  """
-  try:
-    run(sys.argv[1:] if argv is None else argv)
-  except (ValueError, OSError, FloatingPointError) as error:
-    if os.environ.get("VIDRESTORE_DEBUG") == "1":
-      traceback.print_exc()
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return 3 if isinstance(error, FloatingPointError) else 2
-  except KeyboardInterrupt:
-    print("Stopped. The same command goes on.", file=sys.stderr)
-    return 130
-  return 0
+  argv = sys.argv[1:] if argv is None else argv
+  return commands.run(lambda: run(argv), stopped="The same command goes on.")
 
 
 if __name__ == "__main__":

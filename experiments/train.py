@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import multihost_utils
 
-from experiments import configuration, evaluation, report, validation
+from experiments import (
+    commands,
+    configuration,
+    evaluation,
+    report,
+    validation,
+)
 from experiments import job as jobs
 from vidrestore_jax import data, released
 from vidrestore_jax.data import pipeline
@@ -196,7 +202,7 @@ def _finish(config, workdir, job, state, measure, command, say):
       **results.shown,
   )
   # Last, so that a summary says that everything else is there.
-  jobs.write_json(workdir / "summary.json", summary)
+  commands.write_json(workdir / "summary.json", summary)
   say(f"\n{results.table()}\n\nReport: {page}\nModel: {workdir / 'model'}")
 
 
