@@ -1,6 +1,6 @@
-"""What every table compares with: median filters of each frame.
+"""What tables compare with: median filters, and the best colour correction.
 
-The third baseline, the degraded input itself, needs no function.
+The baseline of them all, the degraded input itself, needs no function.
 """
 
 import numpy as np
@@ -21,6 +21,53 @@ def median5(clip):
 
 
 FILTERS = {"median3": median3, "median5": median5}
+
+
+def affine(clip, truth):
+  """The best affine map of a clip's colours to its truth: an oracle.
+
+      y = A x + b,  A [C, C] and b [C] of least squares over the whole clip
+
+  It is shown the truth, so it is no restorer but a bound: whatever a single
+  linear correction of colours gains on haze, on a lamp's tint or on clipped
+  noise, it gains. What a network is worth is what it adds to this.
+
+  Args:
+    clip: `[T, H, W, C]`, the degraded frames.
+    truth: the same shape; white is 1.
+
+  Returns:
+    float32 `[T, H, W, C]`, clamped to [0, 1].
+
+  Raises:
+    ValueError: the shapes differ.
+  """
+  clip, truth = np.asarray(clip), np.asarray(truth)
+  if clip.shape != truth.shape or clip.ndim != 4:
+    raise ValueError(
+        "An affine fit needs a clip and its truth of one shape [T, H, W, C],"
+        f" but got {clip.shape} and {truth.shape}."
+    )
+  channels = clip.shape[-1]
+
+  def colours(frame):
+    """Pixels with a constant 1 beside them, `[H * W, C + 1]`."""
+    ones = np.ones((*frame.shape[:2], 1))
+    return np.concatenate([frame, ones], -1).reshape(-1, channels + 1)
+
+  # The normal equations, frame by frame: the clip may not fit twice.
+  squares = np.zeros((channels + 1, channels + 1))
+  products = np.zeros((channels + 1, channels))
+  for frame, true in zip(clip, truth):
+    pixels = colours(frame)
+    squares += pixels.T @ pixels
+    products += pixels.T @ true.reshape(-1, channels)
+  # lstsq, since a grey clip leaves the equations short of rank.
+  matrix = np.linalg.lstsq(squares, products, rcond=None)[0]
+  fitted = np.empty(clip.shape, np.float32)
+  for t, frame in enumerate(clip):
+    fitted[t] = (colours(frame) @ matrix).clip(0, 1).reshape(frame.shape)
+  return fitted
 
 
 def _median(clip, size):

@@ -111,6 +111,37 @@ _PROTOCOLS = {
                 " BT.601 luminance in float, no border crop"
             ),
         ),
+        # Deraining and dehazing: tables quote numbers on RGB and on luminance
+        # without always saying which, so both are given.
+        Protocol(
+            name="rgb_uint8",
+            rounding="uint8",
+            colour="rgb",
+            border=0,
+            peak=255.0,
+            frames=None,
+            pooling="frame_clip_set",
+            noise=None,
+            source=(
+                "SSIM's authors' window on each channel and PSNR over RGB, of"
+                " frames as they are stored, 8 bit; BasicSR's psnr_ssim.py"
+                " with crop_border 0 and test_y_channel false"
+            ),
+        ),
+        Protocol(
+            name="y_uint8",
+            rounding="uint8",
+            colour="y601",
+            border=0,
+            peak=255.0,
+            frames=None,
+            pooling="frame_clip_set",
+            noise=None,
+            source=(
+                "as rgb_uint8, on BT.601 luminance in float of the 8-bit"
+                " frames; BasicSR's psnr_ssim.py with test_y_channel true"
+            ),
+        ),
     )
 }
 
