@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from vidrestore_jax.metrics import image
+from vidrestore_jax.metrics import image, raw
 
 # What two equal frames count as, since one `inf` would swallow a clip's mean.
 MAX_PSNR = 100.0
@@ -53,9 +53,12 @@ class Protocol:
 
   Attributes:
     name: what `get` and the command line call it.
-    rounding: "none" (floats are compared) or "uint8" (both sides clamped to
-      [0, 1], times 255, rounded half to even as numpy does).
-    colour: "rgb", or "y601" (BT.601 luminance, studio range, not rounded).
+    rounding: "none" (floats are compared), "uint8" (both sides clamped to
+      [0, 1], times 255, rounded half to even as numpy does), "uint8_truncate"
+      (the same, rounded down) or "dn12_truncate" (`metrics.raw.truncate`).
+    colour: "rgb", "y601" (BT.601 luminance, studio range, not rounded),
+      "bayer" (packed planes as they are) or "isp" (packed planes through
+      `metrics.raw.isp`, before rounding).
     border: pixels left out on each side.
     peak: value of white in the images that are compared.
     frames: the first so many frames of a clip count; None for all.
@@ -64,6 +67,8 @@ class Protocol:
     noise: how the degraded clip is made of the clean one, or None where the
       degraded clips are files.
     source: where all this is written.
+    ssim: its window, "gaussian11" (`metrics.image.ssim`) or "uniform7"
+      (`metrics.raw.ssim`).
   """
 
   name: str
@@ -75,6 +80,7 @@ class Protocol:
   pooling: str
   noise: Noise | None
   source: str
+  ssim: str = "gaussian11"
 
 
 _PROTOCOLS = {
@@ -142,8 +148,44 @@ _PROTOCOLS = {
                 " frames; BasicSR's psnr_ssim.py with test_y_channel true"
             ),
         ),
+        Protocol(
+            name="crvd_raw",
+            rounding="dn12_truncate",
+            colour="bayer",
+            border=0,
+            peak=1.0,
+            frames=None,
+            pooling="frame_clip_set",
+            noise=None,
+            source=(
+                "cao-cong/RViDeNet test_indoor.py and utils.py: PSNR on the"
+                " mosaic truncated to integer DN, range 1; SSIM the mean of"
+                " the four packed planes, scikit-image's defaults. Here truth"
+                " below black counts as black"
+            ),
+            ssim="uniform7",
+        ),
+        Protocol(
+            name="crvd_srgb",
+            rounding="uint8_truncate",
+            colour="isp",
+            border=0,
+            peak=1.0,
+            frames=None,
+            pooling="frame_clip_set",
+            noise=None,
+            source=(
+                "as cao-cong/RViDeNet test_indoor.py (both sides through an"
+                " ISP, clipped, truncated to 8 bit), but through the plain ISP"
+                " of metrics/raw.py with CRVD's camera, not RViDeNet's"
+                " pretrained CNN: not comparable with published numbers"
+            ),
+            ssim="uniform7",
+        ),
     )
 }
+
+_SSIM = {"gaussian11": image.ssim, "uniform7": raw.ssim}
 
 
 def available() -> list[str]:
@@ -199,7 +241,7 @@ def score(frames, truth, protocol: Protocol) -> dict[str, np.ndarray]:
     pair = _prepare(frame, protocol), _prepare(true, protocol)
     value = image.psnr(*pair, peak=protocol.peak)
     result["psnr"][t] = min(value, MAX_PSNR)
-    result["ssim"][t] = image.ssim(*pair, peak=protocol.peak)
+    result["ssim"][t] = _SSIM[protocol.ssim](*pair, peak=protocol.peak)
   return result
 
 
@@ -211,8 +253,20 @@ def clamp(frames):
 def _prepare(frame, protocol):
   """`[H, W, C]` with white 1 as the image that the protocol compares."""
   frame = image.crop_border(np.asarray(frame, np.float64), protocol.border)
+  if protocol.colour in ("bayer", "isp") and frame.shape[-1] != 4:
+    raise ValueError(
+        f"Protocol {protocol.name} measures packed Bayer planes [T, h, w, 4],"
+        f" but a frame has shape {frame.shape}. Pack a mosaic with"
+        " vidrestore_jax.data.raw.pack, or choose a protocol for images."
+    )
+  if protocol.colour == "isp":
+    frame = raw.isp(frame)
   if protocol.rounding == "uint8":
     frame = np.round(np.clip(frame, 0.0, 1.0) * 255.0) / 255.0
+  elif protocol.rounding == "uint8_truncate":
+    frame = np.floor(np.clip(frame, 0.0, 1.0) * 255.0) / 255.0
+  elif protocol.rounding == "dn12_truncate":
+    frame = raw.truncate(frame)
   if protocol.colour == "y601":
     frame = image.luminance(frame) * (protocol.peak / 255.0)
   else:
