@@ -145,7 +145,8 @@ _PROTOCOLS = {
             noise=None,
             source=(
                 "as rgb_uint8, on BT.601 luminance in float of the 8-bit"
-                " frames; BasicSR's psnr_ssim.py with test_y_channel true"
+                " frames: csdwren/PReNet statistic/statistic_rain100L.m"
+                " (MATLAB's rgb2ycbcr of doubles)"
             ),
         ),
         Protocol(
