@@ -22,6 +22,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B")
 
 
+class CorruptRecord(ValueError):  # noqa: N818 - it names the record.
+  """A frame, or a record that holds one, that is damaged or cut short.
+
+  The message names it. Training skips and counts such records, or stops, as
+  `config.data.on_corrupt` says; any other ValueError always stops it.
+  """
+
+
 # Finding
 
 
@@ -55,7 +63,7 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
       entry for entry in path.iterdir()
       if entry.is_dir() and not entry.name.startswith(".")
   ]
-  folders.sort(key=_natural)
+  folders.sort(key=natural)
   if frames:
     inner = [folder.name for folder in folders if _frames(folder)]
     if inner:
@@ -93,7 +101,7 @@ def _frames(folder: pathlib.Path) -> list[pathlib.Path]:
       entry for entry in folder.iterdir()
       if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
   ]
-  frames.sort(key=_natural)
+  frames.sort(key=natural)
   counts = collections.Counter(frame.stem for frame in frames)
   if frames and max(counts.values()) > 1:
     stem = counts.most_common(1)[0][0]
@@ -104,7 +112,7 @@ def _frames(folder: pathlib.Path) -> list[pathlib.Path]:
   return frames
 
 
-def _natural(path: pathlib.Path):
+def natural(path: pathlib.Path):
   """Sort key in which digits compare as numbers."""
   parts = re.split(r"(\d+)", path.name)
   return [(int(p), p) if i % 2 else (0, p) for i, p in enumerate(parts)]
@@ -150,19 +158,18 @@ def decode(encoded: bytes, name) -> np.ndarray:
     ValueError: the bytes are no image, are cut short, or are of a kind that
       is not supported.
   """
+  pixels = decode_native(encoded, name)
+  return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+
+
+def decode_native(encoded: bytes, name) -> np.ndarray:
+  """`decode`, but greyscale stays one channel: `[H, W, 1]` or `[H, W, 3]`."""
   with _open(encoded, name) as image:
-    if image.mode not in _MODES:
-      raise ValueError(
-          f"{name} has Pillow mode {image.mode}; frames are greyscale or RGB,"
-          " 8 or 16 bit. Convert it first."
-      )
+    _check_mode(image, name)
     try:
       pixels = _pixels(image, encoded)
     except (OSError, SyntaxError, EOFError) as error:
-      raise ValueError(
-          f"{name} is damaged, cut short or of no known kind: {error}"
-          f" ({len(encoded)} bytes). Copy it again or remove it."
-      ) from error
+      raise _cut_short(name, error, encoded) from error
   channels = pixels.shape[-1]
   if channels in (2, 4):
     alpha, pixels = pixels[..., -1], pixels[..., :-1]
@@ -171,9 +178,55 @@ def decode(encoded: bytes, name) -> np.ndarray:
           f"{name} has transparent pixels, so its colours are not known"
           " everywhere. Flatten it onto a background first."
       )
-  if pixels.shape[-1] == 1:
-    pixels = np.repeat(pixels, 3, axis=-1)
   return np.ascontiguousarray(pixels)
+
+
+def check(encoded: bytes, name) -> tuple[int, int, int]:
+  """Makes sure, before a frame is kept, that it can be read later.
+
+  A PNG's checksums are compared and its pixels decoded; of a JPEG, which has
+  none, the entropy code is read, the pixels only at an eighth of the size.
+
+  Args:
+    encoded: the file's content.
+    name: what errors call it.
+
+  Returns:
+    Width, height and bits per channel.
+
+  Raises:
+    ValueError: as `decode`.
+  """
+  with _open(encoded, name) as image:
+    layout = *image.size, _depth(image)
+    jpeg = image.format == "JPEG"
+    try:
+      if jpeg:
+        _check_mode(image, name)
+        image.draft(None, (max(layout[0] // 8, 1), max(layout[1] // 8, 1)))
+        image.load()
+      else:
+        image.verify()
+    except (OSError, SyntaxError, EOFError) as error:
+      raise _cut_short(name, error, encoded) from error
+  if not jpeg:
+    decode_native(encoded, name)
+  return layout
+
+
+def _check_mode(image, name):
+  if image.mode not in _MODES:
+    raise ValueError(
+        f"{name} has Pillow mode {image.mode}; frames are greyscale or RGB,"
+        " 8 or 16 bit. Convert it first."
+    )
+
+
+def _cut_short(name, error, encoded):
+  return CorruptRecord(
+      f"{name} is damaged, cut short or of no known kind: {error}"
+      f" ({len(encoded)} bytes). Copy it again or remove it."
+  )
 
 
 def _open(source, name) -> Image.Image:
@@ -185,19 +238,19 @@ def _open(source, name) -> Image.Image:
   except Image.DecompressionBombError as error:
     raise too_large(name) from error
   except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
-    raise ValueError(
+    raise CorruptRecord(
         f"{name} is not a PNG or JPEG image, or its first bytes are damaged."
         " Copy it again or remove it."
     ) from error
   except OSError as error:
     if isinstance(error, FileNotFoundError | PermissionError):
       raise
-    raise ValueError(f"{name} is damaged or cut short: {error}.") from error
+    raise CorruptRecord(f"{name} is damaged or cut short: {error}.") from error
 
 
-def too_large(name) -> ValueError:
+def too_large(name) -> CorruptRecord:
   """What to raise where Pillow refuses the size that a header declares."""
-  return ValueError(
+  return CorruptRecord(
       f"{name} declares more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, which"
       " is no frame of a video: it is damaged, or scale it down first."
   )
@@ -304,7 +357,7 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
     stems = {frame.stem for frame in frames}
     others = {frame.stem for frame in theirs[name]}
     if stems != others:
-      odd = min(stems ^ others, key=lambda stem: _natural(pathlib.Path(stem)))
+      odd = min(stems ^ others, key=lambda stem: natural(pathlib.Path(stem)))
       holder = "clean" if odd in stems else "degraded"
       raise ValueError(
           f"Frame {odd} of clip {name} exists only among the {holder} frames"
