@@ -33,14 +33,24 @@ def base() -> ml_collections.ConfigDict:
   # init_from: {part of the model: released folder}, such as motion=SPYNET.
   config.model = {"name": "", "init_from": {}}
   config.task = {"name": "restoration"}
-  config.data = {"train": {"name": ""}, "workers": 2, "augment": True}
+  config.data = {
+      "train": {"name": ""},
+      "workers": 2,  # Processes that read; 0 reads in threads.
+      "augment": True,
+      # What the pipeline does to clean clips, such as {"name":
+      # "rain.streaks"}; `task.degradation` is then None.
+      "degradation": None,
+      "on_corrupt": "stop",  # Or "skip": a damaged record is passed over.
+  }
   config.optimizer = adamw(2e-4)
   config.eval = {
       "data": {"name": ""},
       "protocol": "fastdvdnet",
+      "also": (),  # Protocols whose numbers are given beside.
       "sigmas": (10, 20, 30, 40, 50),  # () where the clips come degraded.
       "frames": 0,  # Of each clip, 0 for as many as the protocol takes.
       "examples": 2,  # Clips that the report shows.
+      "look": "",  # Degraded clips without truth, shown in the report as well.
       "baselines": ("noisy", "median3", "median5"),
       "published": "",  # Table of experiments/paper_numbers.py on these clips,
       "published_as": "",  # and the row in it that this model is.
@@ -67,3 +77,39 @@ def adamw(learning_rate: float, **changes) -> dict:
 def awgn(low: float, high: float) -> dict:
   """`config.task.degradation`: Gaussian noise of a level in 8-bit units."""
   return {"name": "noise.gaussian", "sigma": (low / 255, high / 255)}
+
+
+def check_variant(name: str, variant: str, variants):
+  """Raises ValueError unless the config `name` has the variant."""
+  if variant not in variants:
+    named = ", ".join(filter(None, variants)) or "none"
+    raise ValueError(f"{name} has no variant {variant!r}. It has: {named}.")
+
+
+def paired_eval(config, published: str = ""):
+  """`config.eval` for clips that come with their truth: rain, haze.
+
+  On RGB, and on luminance beside it, since papers quote either; against the
+  best correction of colours, which needs no network.
+
+  Args:
+    config: is changed.
+    published: table of experiments/paper_numbers.py, or "".
+  """
+  config.eval.protocol = "rgb_uint8"
+  config.eval.also = ("y_uint8",)
+  config.eval.sigmas = ()
+  config.eval.baselines = ("degraded", "affine", "affine_rgb")
+  config.eval.published = published
+  config.eval.published_as = "NCFL" if published else ""
+
+
+def degraded_eval(config, source: dict, degradation: dict):
+  """`config.eval` for clips of a source that are degraded as in training."""
+  paired_eval(config)
+  config.eval.data = {
+      "name": "degraded",
+      "source": source,
+      "degradation": degradation,
+      "seed": 0,
+  }

@@ -15,7 +15,7 @@ from experiments import (
     validation,
 )
 from experiments import job as jobs
-from vidrestore_jax import data, released
+from vidrestore_jax import data, degradations, released
 from vidrestore_jax.data import pipeline
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training.checkpoints import Checkpoints
@@ -76,8 +76,12 @@ def run(config, workdir, *, command: str, training: bool = True):
       mode=measure.mode,
       say=say,
   )
-  # Closed whatever happens: a save under way is finished first.
-  with contextlib.closing(store) as checkpoints:
+  # Closed whatever happens: a save under way is finished, and so are the
+  # processes that read.
+  with (
+      contextlib.closing(store) as checkpoints,
+      contextlib.closing(iterator),
+  ):
     state, step = checkpoints.restore(state, iterator)
     if step:
       say(f"Goes on from step {step} of {workdir}.")
@@ -101,6 +105,11 @@ def run(config, workdir, *, command: str, training: bool = True):
           log_every=config.log_every,
           eval_every=config.eval_every,
           checkpoint_every=config.checkpoint_every,
+          counts=lambda: (
+              {"skipped": iterator.skipped}
+              if config.data.on_corrupt == "skip"
+              else {}
+          ),
           say=say,
       )
       writer.close()
@@ -122,23 +131,62 @@ def _prepare(config, workdir, say) -> _Prepared:
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
   source = data.build(**config.data.train.to_dict())
+  element = {
+      "clip_length": config.clip_length,
+      "patch_size": config.patch_size,
+      "augment": config.data.augment,
+      "degrade": _pipeline_degradation(config),
+  }
   iterator = pipeline.train_iterator(
       source,
       batch_size=config.batch_size,
-      clip_length=config.clip_length,
-      patch_size=config.patch_size,
       seed=config.seed,
       workers=config.data.workers,
       shard_index=jax.process_index(),
       shard_count=jax.process_count(),
-      augment=config.data.augment,
+      on_corrupt=config.data.on_corrupt,
+      say=lambda line: print(line, flush=True),  # Of every process.
+      **element,
   )
-  batch = jobs.example_batch(config, source[0])
+  batch = pipeline.example_batch(source, **element)
   shapes = jax.eval_shape(job.create_state, batch)
   # A run that has started needs no longer what it started from.
   if not (workdir / "config.json").exists():
     jobs.released_variables(config, job.model, shapes, skip=config.pretrain)
   return _Prepared(mesh, job, iterator, batch, measure)
+
+
+def _pipeline_degradation(config):
+  """What `config.data.degradation` describes, or None.
+
+  Raises:
+    ValueError: no such degradation, one in the section of the other kind, or
+      one in each.
+  """
+  named = {}
+  for section, other, place, elsewhere in (
+      ("data", "task", "pipeline", "on the device, in the train step"),
+      ("task", "data", "device", "in the data pipeline"),
+  ):
+    given = config[section].get("degradation")  # Not every task has one.
+    if given is None:
+      continue
+    named[section] = given.name
+    if degradations.place(given.name) != place:
+      raise ValueError(
+          f"config.{section}.degradation is {given.name}, which runs"
+          f" {elsewhere}. Give it as config.{other}.degradation, and None as"
+          f" config.{section}.degradation."
+      )
+  if len(named) == 2:
+    raise ValueError(
+        f"Clips are degraded once, but config.data.degradation is"
+        f" {named['data']} and config.task.degradation is {named['task']}. Set"
+        " one of them to None."
+    )
+  if "data" not in named:
+    return None
+  return degradations.build(**config.data.degradation.to_dict())
 
 
 def _stages(config, workdir):

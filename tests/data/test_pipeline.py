@@ -1,10 +1,13 @@
 """Batches are a function of (source, seed, position) and nothing else."""
 
+import contextlib
+import json
+
 import grain
 import numpy as np
 import pytest
 
-from vidrestore_jax.data import pipeline, procedural
+from vidrestore_jax.data import folders, pipeline, procedural
 
 _COMMON = dict(batch_size=4, clip_length=3, patch_size=24, seed=5)
 
@@ -103,29 +106,20 @@ def test_iterator_is_one_that_grain_can_checkpoint(source):
   assert isinstance(iterator, grain.DatasetIterator)
 
 
-@pytest.mark.slow  # Two spawned processes, twice: 13 s.
-def test_two_workers_read_what_none_reads_and_resume(source):
-  iterator = pipeline.train_iterator(source, workers=2, **_COMMON)
-  expected = _batches(source, 6)
-  _assert_equal([next(iterator) for _ in range(3)], expected[:3])
-  state = iterator.get_state()
-  fresh = pipeline.train_iterator(source, workers=2, **_COMMON)
-  fresh.set_state(state)
-  _assert_equal([next(fresh) for _ in range(3)], expected[3:])
-
-
 class _Source:
-  """One clip of 4 frames, 40x32, with 16-bit pairs."""
+  """Clips of 4 frames, 40x32, with 16-bit pairs; some are damaged."""
 
-  def __init__(self, clips=1):
-    self._clips = clips
+  def __init__(self, clips=1, broken=()):
+    self._clips, self._broken = clips, broken
 
   def __len__(self):
     return self._clips
 
   def __getitem__(self, index):
+    if index in self._broken:
+      raise folders.CorruptRecord(f"clip {index} is cut short")
     clean = np.arange(4 * 32 * 40 * 3).reshape(4, 32, 40, 3)
-    clean = clean.astype(np.uint16)
+    clean = (clean + index).astype(np.uint16)
     return dict(
         clean=clean, degraded=clean + np.uint16(1), max_value=65535, name="b"
     )
@@ -138,9 +132,144 @@ def test_16_bit_pairs_stay_paired_and_exact():
   assert (batch["max_value"] == 65535).all()
 
 
+def _darken(rng, clip):
+  """A gain of 2/8 to 6/8, drawn per clip."""
+  gain = rng.integers(2, 7) / 8
+  return clip * np.float32(gain), {"gain": gain}
+
+
+def test_degradation_comes_last_and_from_the_elements_own_generator(source):
+  plain = _batches(source, 5)
+  paired = _batches(source, 5, degrade=_darken)
+  gains = []
+  for batch, clean in zip(paired, plain):
+    degraded = batch["degraded"]
+    _assert_equal([clean | {"degraded": degraded}], [batch])  # All else stays.
+    assert degraded.dtype == np.uint8
+    for ours, theirs in zip(clean["clean"].astype(np.float32), degraded):
+      fits = [
+          gain for gain in range(2, 7)
+          if np.abs(ours * gain / 8 - theirs).max() < 0.501
+      ]
+      assert len(fits) == 1  # Rounded, and of this very clip.
+      gains += fits
+  assert set(gains) == set(range(2, 7))  # A draw for each clip.
+  _assert_equal(_batches(source, 5, degrade=_darken), paired)
+
+
+def test_degraded_clips_keep_the_type_of_clean_and_may_shrink():
+  class Clean(_Source):
+    def __getitem__(self, index):
+      item = super().__getitem__(index)
+      del item["degraded"]
+      return item
+
+  def shrink(rng, clip):
+    return clip[:, ::4, ::4] * 2 - 1e-3, {}
+
+  batch, = _batches(Clean(), 1, degrade=shrink, augment=False)
+  assert batch["degraded"].shape == (4, 3, 6, 6, 3)
+  assert batch["degraded"].dtype == np.uint16
+  exact = batch["clean"][:, :, ::4, ::4] * 2.0 - 65.535
+  np.testing.assert_allclose(
+      batch["degraded"], np.clip(exact, 0, 65535), atol=0.51
+  )
+  with pytest.raises(ValueError, match="Clip b comes with its own degraded"):
+    _batches(_Source(), 1, degrade=shrink)
+
+
+def test_example_batch_has_the_shapes_and_types_of_batches(source):
+  for given, degrade in ((source, None), (source, _darken), (_Source(), None)):
+    batch, = _batches(given, 1, degrade=degrade)
+    example = pipeline.example_batch(
+        given, clip_length=3, patch_size=24, augment=True, degrade=degrade
+    )
+    assert example.keys() == batch.keys()
+    for key, value in example.items():
+      assert value.shape == (1, *batch[key].shape[1:]), key
+      assert value.dtype == batch[key].dtype, key
+    assert example["max_value"] == batch["max_value"][0]
+
+
+# Damaged records
+
+
+def _skipping(source, **kwargs):
+  """An iterator and the list of what it says."""
+  said = []
+  given = _COMMON | kwargs
+  return pipeline.train_iterator(
+      source, on_corrupt="skip", say=said.append, **given
+  ), said
+
+
+def test_a_damaged_record_stops_the_reading_by_name():
+  iterator = pipeline.train_iterator(_Source(6, broken=(4,)), **_COMMON)
+  with pytest.raises(
+      folders.CorruptRecord, match="clip 4 is cut short .*on_corrupt=skip"
+  ):
+    for _ in range(2):
+      next(iterator)
+
+
+def test_a_damaged_record_is_replaced_by_the_next_named_once_and_counted():
+  iterator, said = _skipping(_Source(6, broken=(1, 2, 5)))
+  batches = [next(iterator) for _ in range(6)]
+  order = np.concatenate([batch["index"] for batch in batches])
+  # Four epochs: 1 and 2 fall to 3, and 5, the last, to 0.
+  assert np.bincount(order).tolist() == [8, 0, 0, 12, 4]
+  assert iterator.skipped == 12
+  assert len(said) == 3
+  for record in (1, 2, 5):
+    assert sum(f"clip {record} is cut short" in line for line in said) == 1
+  # All else is as if nothing were damaged.
+  whole = _batches(_Source(6), 6)
+  for ours, theirs in zip(batches, whole):
+    same = ours["index"] == theirs["index"]
+    assert ours.keys() == theirs.keys()
+    np.testing.assert_array_equal(ours["clean"][same], theirs["clean"][same])
+
+
+def test_a_count_of_skips_goes_on_where_it_was():
+  iterator, _ = _skipping(_Source(6, broken=(1,)))
+  whole = [next(iterator) for _ in range(9)]
+  first, _ = _skipping(_Source(6, broken=(1,)))
+  _assert_equal([next(first) for _ in range(4)], whole[:4])
+  again, said = _skipping(_Source(6, broken=(1,)))
+  again.set_state(json.loads(json.dumps(first.get_state())))
+  _assert_equal([next(again) for _ in range(5)], whole[4:])
+  assert again.skipped == iterator.skipped == 6
+  assert len(said) == 1  # A new process names it anew.
+
+
+def test_a_source_of_damaged_records_alone_is_an_error():
+  with pytest.raises(folders.CorruptRecord, match="None of the 3 .*clip 0"):
+    _skipping(_Source(3, broken=(0, 1, 2)))
+
+
+@pytest.mark.slow  # Spawned processes, twice: 15 s.
+def test_workers_read_what_none_reads_and_resume_in_other_numbers():
+  """Longer than what this process reads before its workers take over."""
+  source = _Source(7, broken=(2, 5, 6))
+  reference, _ = _skipping(source)
+  expected = [next(reference) for _ in range(20)]
+  iterator, _ = _skipping(source, workers=2)
+  with contextlib.closing(iterator):
+    _assert_equal([next(iterator) for _ in range(11)], expected[:11])
+    state = json.loads(json.dumps(iterator.get_state()))
+  for workers in (1, 0):
+    fresh, said = _skipping(source, workers=workers)
+    fresh.set_state(state)
+    with contextlib.closing(fresh):
+      _assert_equal([next(fresh) for _ in range(9)], expected[11:])
+      assert fresh.skipped == reference.skipped
+      assert len(said) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (dict(on_corrupt="ignore"), r"stop, skip, but got 'ignore'"),
         (dict(patch_size=33), r"patch_size=33 .*b is 40x32"),
         (dict(clip_length=5), r"clip_length=5 .*b has 4 frames"),
         (dict(batch_size=5, shard_count=2), r"batch_size=5 .*2 hosts.* 6\."),

@@ -24,7 +24,7 @@ def get_config(variant: str = ""):
       "width": 24,
       "flow": variant == "flow",
   }
-  config.data = {"train": clips, "workers": 0, "augment": True}
+  config.data.update(train=clips, workers=0)
   config.eval.data = clips | {"size": 2, "seed": 1}
   config.eval.sigmas = (30,)
   motion = {"levels": 2, "widths": (4, 4), "kernel": 3}

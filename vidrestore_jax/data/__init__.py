@@ -12,7 +12,7 @@ import pathlib
 
 from vidrestore_jax.shapes import check_arguments
 
-_NOT_SOURCES = {"__init__", "pipeline", "textures", "transforms"}
+_NOT_SOURCES = {"__init__", "pipeline", "prepared", "textures", "transforms"}
 
 
 def available() -> list[str]:

@@ -4,17 +4,28 @@ The order is fixed, and it decides what holds. Every element of the endless
 stream gets its shuffle position and its augmentation from (seed, position in
 the stream) before the stream is dealt to the hosts; so n hosts together see
 exactly what one host would have seen, and the number of workers changes the
-speed alone.
+speed alone. Where a run stands is the number of batches that it has taken.
 """
 
+import functools
 import os
+from concurrent import futures
 
 import grain
 import numpy as np
 
 from vidrestore_jax.data import transforms
+from vidrestore_jax.data.folders import CorruptRecord
+
+ON_CORRUPT = ("stop", "skip")
 
 _ARRAYS = ("clean", "degraded", "flow")
+# Batches that this process reads itself after each start, while its workers
+# come up, which takes them seconds.
+_HEAD = 4
+# Two batches under way keep all threads at work from one to the next; the
+# default buffer of 500 would hold gigabytes.
+_READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def train_iterator(
@@ -28,6 +39,9 @@ def train_iterator(
     shard_index: int = 0,
     shard_count: int = 1,
     augment: bool = True,
+    degrade=None,
+    on_corrupt: str = "stop",
+    say=print,
 ):
   """An endless iterator over training batches of one host.
 
@@ -40,77 +54,273 @@ def train_iterator(
     workers: processes that read; 0 reads in threads of this process.
     shard_index, shard_count: which of how many hosts this is.
     augment: whether to flip and transpose at random.
+    degrade: None, or a function of (rng, float32 clip `[T, P, P, C]` in
+      [0, 1]) that returns (degraded clip, card), applied last, with the
+      element's own generator.
+    on_corrupt: what a record that raises `folders.CorruptRecord` does: "stop"
+      lets the error out, "skip" takes the source's next whole record in its
+      place, whoever reads it.
+    say: takes a line for each damaged record that was passed over, once.
 
   Returns:
-    A grain iterator (`get_state`, `set_state`; saved with
+    A grain iterator (`get_state`, `set_state`, `close`; saved with
     grain.checkpoint.CheckpointSave). Its batches are dicts of NumPy arrays
-    with b = batch_size / shard_count: `clean` and, where the source has them,
-    `degraded` `[b, T, P, P, C]` and `flow` `[b, T, P, P, 2]`, `max_value`
-    float32 `[b]`, and `index` int32 `[b]`, the record in the source.
+    with b = batch_size / shard_count: `clean` `[b, T, P, P, C]` and, where the
+    source or `degrade` makes them, `degraded`, of the same type, and `flow`
+    `[b, T, P, P, 2]`, `max_value` float32 `[b]`, and `index` int32 `[b]`, the
+    record in the source. Mosaics (examples with `bayer`) become packed clips
+    of four channels, P the side of the packed patch. Its attribute `skipped`
+    counts the clips so far, on this host, that stand for a damaged one; it is
+    part of the state, as the number of batches is.
 
   Raises:
     ValueError: arguments that do not fit together or do not fit the source's
       first clip. Later clips are checked as they are read.
   """
+  if on_corrupt not in ON_CORRUPT:
+    raise ValueError(
+        f"on_corrupt is one of {', '.join(ON_CORRUPT)}, but got"
+        f" {on_corrupt!r}."
+    )
+  records = _Records(source, skip=on_corrupt == "skip")
   _check(
-      source, batch_size, clip_length, patch_size, seed, workers, shard_index,
+      records, batch_size, clip_length, patch_size, seed, workers, shard_index,
       shard_count,
   )
-
-  def prepare(example, rng):
-    example = transforms.random_window(rng, example, length=clip_length)
-    example = transforms.random_crop(rng, example, size=patch_size)
-    if augment:
-      example = transforms.random_orientation(rng, example)
-    arrays = {
-        key: np.ascontiguousarray(example[key])
-        for key in _ARRAYS if key in example
-    }
-    return dict(
-        arrays,
-        max_value=np.float32(example["max_value"]),
-        index=np.int32(example["index"]),
-    )
-
-  dataset = (
-      grain.MapDataset.source(_Indexed(source))
+  prepare = functools.partial(
+      _prepare,
+      clip_length=clip_length,
+      patch_size=patch_size,
+      augment=augment,
+      degrade=degrade,
+  )
+  elements = (
+      grain.MapDataset.source(records)
       .seed(seed)
       .shuffle()
       .repeat()  # Each epoch is shuffled anew.
       .random_map(prepare)
   )
-  dataset = dataset[shard_index::shard_count]
-  dataset = dataset.batch(batch_size // shard_count, drop_remainder=True)
-  # A batch is the unit of reading here; a few in flight hide their cost, and
-  # the default of 500 would hold gigabytes.
-  threads = min(4, os.cpu_count() or 1)
-  dataset = dataset.to_iter_dataset(
-      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+  batches = _Batches(
+      elements[shard_index::shard_count],
+      batch_size // shard_count,
+      threads=max(1, _cpus() // max(workers, 1)),
   )
-  if workers:
-    _mark_flags_parsed()
-    dataset = dataset.mp_prefetch(
-        grain.MultiprocessingOptions(
-            num_workers=workers, per_worker_buffer_size=2
-        )
-    )
-  return iter(dataset)
+  return _Stream(batches, records, workers, say)
 
 
-class _Indexed:
-  """A source whose examples know their own record number."""
+def example_batch(
+    source, *, clip_length: int, patch_size: int, augment: bool, degrade=None
+) -> dict[str, np.ndarray]:
+  """Zeros of the shapes of a batch of one, to create a state from.
 
-  def __init__(self, source):
-    self._source = source
+  The arguments are those of `train_iterator`, which prepares the source's
+  first clip in the same way.
+  """
+  example = _prepare(
+      _Records(source, skip=True)[0], np.random.default_rng(0),
+      clip_length=clip_length, patch_size=patch_size, augment=augment,
+      degrade=degrade,
+  )
+  del example["skipped"]
+  return {
+      key: (np.zeros_like(value) if key in _ARRAYS else value)[None]
+      for key, value in example.items()
+  }
+
+
+def _prepare(example, rng, *, clip_length, patch_size, augment, degrade):
+  """One clip of a batch from a source's example and a generator."""
+  example = transforms.random_window(rng, example, length=clip_length)
+  if "bayer" in example:
+    from vidrestore_jax.data import raw
+
+    example = raw.random_patch(rng, example, size=patch_size, augment=augment)
+  else:
+    example = transforms.random_crop(rng, example, size=patch_size)
+    if augment:
+      example = transforms.random_orientation(rng, example)
+  if degrade is not None:
+    example = transforms.degrade(rng, example, degrade)
+  arrays = {
+      key: np.ascontiguousarray(example[key])
+      for key in _ARRAYS if key in example
+  }
+  numbers = {key: np.int32(example[key]) for key in ("index", "skipped")}
+  return dict(arrays, max_value=np.float32(example["max_value"]), **numbers)
+
+
+class _Records:
+  """A source whose examples know their `index`, and damaged ones replaced.
+
+  `skipped` is the number of damaged records that were passed over to come to
+  this one: the records before it, the last of the source before its first.
+  """
+
+  def __init__(self, source, *, skip: bool):
+    self._source, self._skip = source, skip
+    self._damaged = {}  # Record -> what is wrong with it.
 
   def __len__(self):
     return len(self._source)
 
-  def __getitem__(self, index):
-    return dict(self._source[index], index=index)
-
   def __repr__(self):
-    return f"_Indexed({self._source!r})"
+    return repr(self._source)
+
+  def __getitem__(self, index):
+    for skipped in range(len(self)):
+      record = (index + skipped) % len(self)
+      if record in self._damaged:
+        continue  # Found before; a look at it again may cost much.
+      try:
+        return dict(self._source[record], index=record, skipped=skipped)
+      except CorruptRecord as error:
+        if not self._skip:
+          raise CorruptRecord(
+              f"{error} To train without such records, set on_corrupt to skip"
+              " (--config.data.on_corrupt=skip)."
+          ) from error
+        self._damaged[record] = str(error)
+    raise CorruptRecord(
+        f"None of the {len(self)} records of {self!r} can be read; the first:"
+        f" {self.damage(0)}"
+    )
+
+  def damage(self, record: int) -> str:
+    """What is wrong with a damaged record, which another process may have read.
+    """
+    if record not in self._damaged:
+      try:
+        self._source[record]
+        self._damaged[record] = f"Record {record} could not be read once."
+      except CorruptRecord as error:
+        self._damaged[record] = str(error)
+    return self._damaged[record]
+
+
+class _Batches(grain.MapDataset):
+  """Batches of `size` elements, which several threads read together.
+
+  So the first batch is there as soon as it can be: grain's own `batch` reads
+  its elements one after the other, and several batches at a time.
+  """
+
+  def __init__(self, elements, size: int, threads: int):
+    super().__init__(elements)
+    self._size, self._threads = size, threads
+
+  def __len__(self):
+    return len(self._parent) // self._size
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    positions = range(index * self._size, (index + 1) * self._size)
+    read = _pool(self._threads).map
+    elements = list(read(self._parent.__getitem__, positions))
+    return {
+        key: np.stack([element[key] for element in elements])
+        for key in elements[0]
+    }
+
+
+@functools.cache
+def _pool(threads: int) -> futures.Executor:
+  """This process's threads for reading; no part of what is pickled."""
+  return futures.ThreadPoolExecutor(threads, "vidrestore-read")
+
+
+class _Stream(grain.DatasetIterator):
+  """What `train_iterator` returns.
+
+  Attributes:
+    skipped: clips so far that stand for a damaged one.
+  """
+
+  def __init__(self, batches, records, workers: int, say):
+    super().__init__()
+    self._batches, self._records = batches, records
+    self._workers, self._say = workers, say
+    self._taken = self.skipped = 0
+    self._reported = set()  # Damaged records.
+    self._readers = []  # Iterators over the batches to come, one by one.
+
+  def __next__(self) -> dict:
+    self.start_prefetch()
+    try:
+      batch = next(self._readers[0], None)
+      if batch is None:  # The head is read; the workers take over.
+        self._readers.pop(0).close()
+        batch = next(self._readers[0])
+    except RuntimeError as error:
+      if "process was terminated" not in str(error):
+        raise
+      raise ChildProcessError(
+          f"A process that reads the data died: {error} Where it ran out of"
+          " memory, use fewer (--config.data.workers)."
+      ) from error
+    self._taken += 1
+    skipped = batch.pop("skipped")
+    if skipped.any():
+      self._report(batch["index"], skipped)
+    return batch
+
+  def start_prefetch(self):
+    if self._closed:
+      raise ValueError("The data iterator is closed.")
+    if self._readers:
+      return
+    head = self._batches[self._taken :]
+    if not self._workers:
+      self._readers = [_in_threads(head)]
+      return
+    _mark_flags_parsed()
+    rest = iter(
+        head[_HEAD:]
+        .to_iter_dataset(_READ)
+        .mp_prefetch(
+            grain.MultiprocessingOptions(
+                num_workers=self._workers, per_worker_buffer_size=2
+            )
+        )
+    )
+    rest.get_state()  # Makes the iterators that start_prefetch starts.
+    rest.start_prefetch()
+    self._readers = [_in_threads(head[:_HEAD]), rest]
+
+  def get_state(self) -> dict:
+    return {"next_index": self._taken, "skipped": self.skipped}
+
+  def set_state(self, state: dict):
+    self._let_go()
+    self._taken, self.skipped = state["next_index"], state["skipped"]
+
+  def close(self):
+    self._closed = True
+    self._let_go()
+
+  def _let_go(self):
+    for reader in self._readers:
+      reader.close()
+    self._readers = []
+
+  def _report(self, index, skipped):
+    """Counts the clips of a batch that are replaced, and names the damaged."""
+    self.skipped += int(np.count_nonzero(skipped))
+    for last, count in zip(index.tolist(), skipped.tolist()):
+      for back in range(count, 0, -1):
+        record = (last - back) % len(self._records)
+        if record not in self._reported:
+          self._reported.add(record)
+          self._say(
+              f"Damaged record {record} is passed over"
+              f" ({len(self._reported)} so far):"
+              f" {self._records.damage(record)}"
+          )
+
+
+def _in_threads(batches):
+  return iter(batches.to_iter_dataset(_READ))
 
 
 def _check(
@@ -148,12 +358,21 @@ def _check(
         f" {first['name']} has {frames} frames. Lower clip_length or build the"
         " source with longer clips."
     )
+  if "bayer" in first:  # Patches are of packed frames.
+    height, width = height // 2, width // 2
   if patch_size > min(height, width):
     raise ValueError(
         f"patch_size={patch_size} is larger than the frames of the source:"
         f" {first['name']} is {width}x{height}. Lower patch_size or use larger"
         " frames."
     )
+
+
+def _cpus() -> int:
+  """CPUs that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def _mark_flags_parsed():

@@ -96,6 +96,35 @@ def random_orientation(rng, example: dict) -> dict:
   return example
 
 
+def degrade(rng, example: dict, function) -> dict:
+  """Adds what `function` makes of `clean`, and the card of what it drew.
+
+  Args:
+    rng: `numpy.random.Generator`, all that the result depends on beside
+      `clean`.
+    example: with `clean` of an integer type and `max_value`.
+    function: (rng, float32 clip `[T, H, W, C]` in [0, 1]) -> (degraded clip,
+      maybe of another size, card), as `degradations.build` makes it.
+
+  Returns:
+    The example with `degraded`, clipped to [0, 1] and rounded to the type and
+    scale of `clean`, and `card`.
+
+  Raises:
+    ValueError: the example is a pair already.
+  """
+  if "degraded" in example:
+    raise ValueError(
+        f"{_name(example)} comes with its own degraded frames, so that it"
+        " cannot be degraded. Use clean clips, or no degradation of the data."
+    )
+  clean, white = example["clean"], np.float32(example["max_value"])
+  clip = clean.astype(np.float32, order="C") / white
+  degraded, card = function(rng, clip)
+  degraded = np.rint(np.clip(degraded, 0.0, 1.0) * white).astype(clean.dtype)
+  return dict(example, degraded=degraded, card=card)
+
+
 def _map(example, change, change_flow=lambda flow: flow):
   """Applies `change` to all clips, then `change_flow` to the vectors."""
   result = dict(example)

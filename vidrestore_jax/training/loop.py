@@ -27,6 +27,7 @@ def run(
     log_every: int,
     eval_every: int,
     checkpoint_every: int,
+    counts: Callable[[], dict[str, int]] = dict,
     say: Callable[[str], None] = print,
 ):
   """Trains from `state.step` to `steps`, saving, logging and evaluating.
@@ -50,6 +51,8 @@ def run(
     log_every: steps from one log line to the next; likewise `eval_every` and
       `checkpoint_every`, where 0 means at the end only. A checkpoint is also
       made after each evaluation, so that the best one can be kept.
+    counts: totals of the run so far that the data keeps, for the log; a line
+      shows those that are not zero.
     say: takes each line of progress.
 
   Returns:
@@ -97,10 +100,11 @@ def run(
       settle()
     if log:
       values, line = progress.report(step)
-      say(line)
+      totals = counts()
+      say(line + "".join(f"  {k} {v}" for k, v in totals.items() if v))
       rates = learning_rates(step - 1)  # The rates that made this step.
       rates = {f"learning_rate/{name}": rate for name, rate in rates.items()}
-      writer.scalars(step, values | rates)
+      writer.scalars(step, values | rates | totals)
     scores = None
     if test or save:
       with progress.paused():
