@@ -17,11 +17,15 @@ record, five frames of REDS would read a hundred.)
 
 import bisect
 import collections
+import contextlib
 import dataclasses
+import io
 import itertools
 import os
 import pathlib
 import shlex
+import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
@@ -31,6 +35,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core import decode as tfds_decode
 from tensorflow_datasets.core import example_parser
+from tensorflow_datasets.core import utils as tfds_utils
 
 from vidrestore_jax.data import folders
 
@@ -61,7 +66,7 @@ class Split:
   Attributes:
     sequences: how many.
     frames: of every sequence, or by the sequence's name.
-    size: (width, height) of every frame, in pixels.
+    size: (width, height) of every frame in pixels, or by the sequence's name.
     takes: degraded versions of each sequence.
     part: the TFDS configuration, that is what is prepared at one go; by
       default the split's own name.
@@ -70,7 +75,7 @@ class Split:
 
   sequences: int | None = None
   frames: int | Mapping[str, int] | None = None
-  size: tuple[int, int] | None = None
+  size: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None
   takes: int = 0
   part: str = ""
   archive: str = "FOLDER"
@@ -119,6 +124,11 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
     self._per_shard, self._layouts = 1, {}
     super().__init__(**kwargs)
 
+  def _create_builder_config(self, builder_config, version=None):
+    """The given one; TFDS warns of those that no list in the class has."""
+    del version
+    return builder_config
+
   def _info(self) -> tfds.core.DatasetInfo:
     depth, channels = 8, 3
     for sequences in self._found.values():
@@ -154,13 +164,21 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
           for files in (sequence.clean, *sequence.takes)
           for file in files
       ]
+      progress = tfds_utils.tqdm(
+          desc=f"{self.TITLE}, {split}",
+          total=len(frames),
+          unit=" frames",
+          mininterval=1.0 if sys.stderr.isatty() else 10.0,
+      )
       shards[split] = [
-          lambda first=first, frames=frames: self._examples(first, frames)
+          lambda first=first, frames=frames, progress=progress: (
+              self._examples(first, frames, progress)
+          )
           for first in range(0, len(frames), self._per_shard)
       ]
     return shards
 
-  def _examples(self, first, frames):
+  def _examples(self, first, frames, progress):
     """Records of one shard; reading and checking run ahead in threads."""
     shard = frames[first : first + self._per_shard]
     files = _ahead(self._checked, [file for _, _, file in shard])
@@ -168,6 +186,7 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
         zip(shard, files), first
     ):
       self._check_layout(split, sequence, file, layout)
+      progress.update()
       yield key, {"frame": encoded, "file": f"{sequence.name}/{file.name}"}
 
   def _checked(self, file):
@@ -176,11 +195,11 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _check_layout(self, split, sequence, file, layout):
     width, height, depth = layout
-    official = self.SPLITS.get(split, Split()).size
+    official = _of(self.SPLITS.get(split, Split()).size, sequence.name)
     if official and (width, height) != official and not self._partial:
       raise ValueError(
-          f"{file} is {width}x{height}, but frames of {split} of {self.TITLE}"
-          f" are {official[0]}x{official[1]}. {_PARTIAL}"
+          f"{file} is {width}x{height}, but frames of {sequence.name} of"
+          f" {self.TITLE} are {official[0]}x{official[1]}. {_PARTIAL}"
       )
     known = self._layouts.setdefault((split, sequence.name), layout)
     if known != layout:
@@ -199,6 +218,11 @@ _PARTIAL = (
     "Get the official files, or allow it with --partial (in Python:"
     " partial=True)."
 )
+
+
+def _of(official, name):
+  """An official number of the sequence `name`."""
+  return official.get(name) if isinstance(official, Mapping) else official
 
 
 def _index(sequences):
@@ -332,6 +356,63 @@ def paired(clean, degraded, key=lambda file: file.name.rpartition(".")[0]):
   return [theirs[key(file)] for file in clean]
 
 
+def pairs(
+    wanted, suffixes, *, first, optional=(), prefixes=("", "")
+) -> list[Sequence]:
+  """Pairs of folders whose frames are numbered without a gap.
+
+  Args:
+    wanted: (name, folder of clean frames, folder of degraded ones) of each
+      sequence; the two may be one folder.
+    suffixes: of frame files, in lower case.
+    first: number of a folder's first frame.
+    optional: names that may be missing altogether.
+    prefixes: before the number, of clean and of degraded frames.
+
+  Returns:
+    The sequences that are there, with one degraded take each.
+
+  Raises:
+    FileNotFoundError: a folder is missing or holds no frame, or the numbers
+      have a gap.
+    ValueError: a frame without partner.
+  """
+  sequences = []
+  for name, clean, degraded in wanted:
+    if name in optional and not clean.is_dir() and not degraded.is_dir():
+      continue
+    ours, theirs = (
+        _numbered(folder, suffixes, first, prefix)
+        for folder, prefix in zip((clean, degraded), prefixes)
+    )
+    number = {file: n for n, file in [*ours.items(), *theirs.items()]}
+    partners = paired(list(ours.values()), list(theirs.values()), number.get)
+    for folder, numbered in ((clean, ours), (degraded, theirs)):
+      missing = set(range(first, max(numbered) + 1)) - set(numbered)
+      if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks frame {min(missing)} (it has {min(numbered)} to"
+            f" {max(numbered)}). Unpack or download it again."
+        )
+    sequences.append(Sequence(name, list(ours.values()), [partners]))
+  return sequences
+
+
+def _numbered(folder, suffixes, first, prefix):
+  """Frame files of a folder by their number, in order."""
+  numbered = {}
+  for file in frames(folder, suffixes):
+    number = file.name.rpartition(".")[0].removeprefix(prefix)
+    if file.name.startswith(prefix) and number.isdecimal():
+      numbered[int(number)] = file
+  if not numbered:
+    raise FileNotFoundError(
+        f"{folder} holds no frame {prefix}{first}{suffixes[0]} or the like."
+        " The copy is incomplete: unpack or download it again."
+    )
+  return numbered
+
+
 # Writing
 
 
@@ -376,7 +457,12 @@ def prepare(
         data_dir=str(_home(data_dir)),
         file_format="array_record",
     )
-    builder.download_and_prepare()
+    with (
+        tempfile.TemporaryDirectory() as downloads,
+        # TFDS says that it downloads something of unknown size.
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+      builder.download_and_prepare(download_dir=downloads)
   return {split: len(sequences) for split, sequences in found.items()}
 
 
@@ -397,9 +483,7 @@ def _check_split(dataset, split, sequences, partial):
     )
   for sequence in sequences:
     given = len(sequence.clean)
-    expected = official.frames
-    if isinstance(expected, Mapping):
-      expected = expected.get(sequence.name)
+    expected = _of(official.frames, sequence.name)
     where = sequence.clean[0].parent
     if not partial and expected not in (None, given):
       raise ValueError(
@@ -499,6 +583,13 @@ def build(
     if not (folder / "dataset_info.json").is_file():
       raise FileNotFoundError(_unprepared(dataset, splits[0], folder, data_dir))
     builders[part] = tfds.builder_from_directory(str(folder))
+    for info in builders[part].info.splits.values():
+      for shard in info.filepaths:
+        if not shard.is_file():
+          raise FileNotFoundError(
+              f"{shard} is missing. Remove {folder} and prepare"
+              f" {dataset.TITLE} again."
+          )
   return PreparedClips(
       dataset.TITLE,
       [(builders[_part(dataset, split)], split) for split in splits],
@@ -639,30 +730,34 @@ class PreparedClips:
     source, first, frames, _ = self._sequences[sequence]
     record = first + frame + (0 if take is None else frames * (1 + take))
     try:
-      return self._sources[source][record]
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
+      file, encoded = self._sources[source][record]
+    except (ValueError, RuntimeError, OSError, TypeError, KeyError) as error:
       raise self._corrupt(sequence, frame, take, error) from error
+    if file.rpartition("/")[0] != self.names[sequence]:
+      raise self._corrupt(sequence, frame, take, f"its record holds {file}")
+    return encoded
 
   def _frame(self, sequence, frame, take=None):
     encoded = self.encoded(sequence, frame, take)
     try:
       return self._decode(encoded, self.names[sequence])
     except folders.CorruptRecord as error:
-      raise self._corrupt(sequence, frame, take, error) from error
+      cause = f"{len(encoded)} bytes that are no whole image"
+      raise self._corrupt(sequence, frame, take, cause) from error
 
-  def _corrupt(self, sequence, frame, take, error):
+  def _corrupt(self, sequence, frame, take, cause):
     which = "" if take is None else f" (degraded, take {take})"
     source = self._sources[self._sequences[sequence][0]]
     return folders.CorruptRecord(
         f"Frame {frame}{which} of sequence {self.names[sequence]} in"
         f" {source.split} of {self._title} is damaged:"
-        f" {' '.join(str(error).split())} Remove {source.folder} and prepare"
+        f" {' '.join(str(cause).split())}. Remove {source.folder} and prepare"
         " the set again."
     )
 
 
 class _Records:
-  """The frames of a split as bytes, by record number."""
+  """The frames of a split as (file name, bytes), by record number."""
 
   def __init__(self, builder, split):
     self.split, self.folder = split, str(builder.data_path)
@@ -673,5 +768,8 @@ class _Records:
         builder.info.features.get_serialized_info()
     )
 
-  def __getitem__(self, record) -> bytes:
-    return bytes(self._parser.parse_example(self._source[record])["frame"])
+  def __getitem__(self, record) -> tuple[str, bytes]:
+    example = self._parser.parse_example(self._source[record])
+    if example["frame"] is None:
+      raise ValueError("its record is cut short")
+    return bytes(example["file"]).decode(), bytes(example["frame"])
