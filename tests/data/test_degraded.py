@@ -1,0 +1,66 @@
+"""Degraded sets: the same bytes for everybody who names the same seed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vidrestore_jax import data, degradations
+
+_CLEAN = {
+    "name": "procedural", "size": 3, "length": 2, "height": 32, "width": 40,
+}
+_JPEG = {"name": "compression.jpeg", "quality": (20, 80)}
+
+
+def _build(seed=0, degradation=_JPEG):
+  return data.build(
+      "degraded", source=_CLEAN, degradation=degradation, seed=seed
+  )
+
+
+def test_items_are_pairs_with_the_card_of_what_was_drawn():
+  source, clean = _build(), data.build(**_CLEAN)
+  assert len(source) == 3
+  for index in range(3):
+    item, plain = source[index], clean[index]
+    np.testing.assert_array_equal(item["clean"], plain["clean"])
+    assert item["name"] == plain["name"] and item["max_value"] == 255
+    degrade = degradations.build(**_JPEG)
+    expected, card = degrade(
+        np.random.default_rng([0, index]),
+        plain["clean"].astype(np.float32) / 255,
+    )
+    np.testing.assert_array_equal(item["degraded"], np.rint(expected * 255))
+    assert item["degraded"].dtype == np.uint8
+    assert json.dumps(item["card"]) == json.dumps(card)
+  assert source[-1]["card"] == source[2]["card"]
+  with pytest.raises(IndexError):
+    source[3]
+
+
+def test_the_seed_and_the_index_decide_the_bytes():
+  def drawn(source):
+    return [source[i]["degraded"].tobytes() for i in range(3)]
+
+  assert drawn(_build(5)) == drawn(_build(5)) != drawn(_build(6))
+  qualities = {json.dumps(_build()[i]["card"]) for i in range(3)}
+  assert len(qualities) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            dict(degradation={"name": "noise.gaussian", "sigma": (0.1, 0.2)}),
+            "noise.gaussian runs on the device",
+        ),
+        (dict(seed=-1), "seed needs to be at least 0, but is -1"),
+        (dict(degradation={"quality": 5}), "needs the name of its degrad"),
+        (dict(source={"size": 5}), "needs the name of its source"),
+    ],
+)
+def test_what_cannot_be_a_data_set_is_named(change, message):
+  given = dict(source=_CLEAN, degradation=_JPEG, seed=0) | change
+  with pytest.raises(ValueError, match=message):
+    data.build("degraded", **given)

@@ -1,0 +1,67 @@
+"""Any source of clean clips, degraded: fixed pairs to measure on.
+
+Clip i is degraded by what `numpy.random.default_rng([seed, i])` draws, so that
+everybody who names the source, the degradation and the seed has the same bytes.
+"""
+
+import numpy as np
+
+from vidrestore_jax import data, degradations
+from vidrestore_jax.data import transforms
+
+
+class DegradedClips:
+  """Clips of another source with `degraded` and the `card` of what was drawn.
+
+  Attributes:
+    source: of the clean clips.
+    degradation: name and arguments.
+    seed: of all draws.
+  """
+
+  def __init__(self, source, degradation: dict, seed: int):
+    if degradations.place(degradation["name"]) != "pipeline":
+      raise ValueError(
+          f"{degradation['name']} runs on the device, in the train step or"
+          " under a protocol that adds its noise; only a degradation of the"
+          " pipeline makes a data set, such as rain.streaks."
+      )
+    if seed < 0:
+      raise ValueError(f"seed needs to be at least 0, but is {seed}.")
+    self.source, self.degradation, self.seed = source, degradation, seed
+    self._degrade = degradations.build(**degradation)
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __repr__(self) -> str:
+    return (
+        f"DegradedClips({self.source!r}, {self.degradation!r},"
+        f" seed={self.seed})"
+    )
+
+  def __getitem__(self, index) -> dict:
+    """Clip `index` with `degraded`, of the type of `clean`, and `card`."""
+    index = range(len(self))[index]
+    rng = np.random.default_rng([self.seed, index])
+    return transforms.degrade(rng, self.source[index], self._degrade)
+
+
+def build(*, source: dict, degradation: dict, seed: int = 0) -> DegradedClips:
+  """The source for `data.build("degraded", ...)`.
+
+  Args:
+    source: name and arguments of the source of clean clips.
+    degradation: name and arguments of a degradation of the pipeline.
+    seed: of all draws; another one makes another set of the same clips.
+
+  Raises:
+    ValueError: no such source or degradation, or one that runs on the device.
+  """
+  for what, given in (("source", source), ("degradation", degradation)):
+    if "name" not in given:
+      raise ValueError(
+          f"degraded needs the name of its {what}, as in"
+          f" {what}={{'name': ...}}, but got {given!r}."
+      )
+  return DegradedClips(data.build(**source), degradation, seed)
