@@ -1,7 +1,20 @@
-"""Noise of raw video, drawn on the device inside the train step."""
+"""Noise of raw video, by CRVD's camera.
+
+    y = a Poisson(x / a) + N(0, b) + 240,  x = 3855 clip,  in DN
+
+(digital numbers), rounded and clipped to 0 .. 4095, which is what a 12-bit file
+holds, and then normalised as CRVD's frames are, max(y - 240, 0) / 3855: noise
+below black is lost, so that near-black pixels are too bright in the mean, as
+they are on the real frames. Rounded, where RViDeNet's script truncates and so
+loses half a DN of light; rounding adds a variance of 1/12 DN^2 to b.
+
+Once for the train step, drawn on the device, and once from a NumPy generator,
+for pairs to measure on that need no device to be drawn again.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # CRVD's camera, in digital numbers (DN): 12 bits, black and white level.
 BLACK, WHITE = 240, 4095
@@ -18,20 +31,13 @@ CALIBRATION = {
 }
 # Linear reflectance of a photographer's grey card.
 MID_GREY = 0.18
+_SPAN = WHITE - BLACK
 
 
 def poisson_gaussian(
     key, clip, *, isos: tuple[int, ...] = tuple(CALIBRATION)
 ):
-  """Shot and read noise of CRVD's camera at one random ISO for the clip.
-
-      y = a Poisson(x / a) + N(0, b) + 240,  x = 3855 clip,  in DN
-
-  rounded and clipped to 0 .. 4095, which is what a 12-bit file holds, and then
-  normalised as CRVD's frames are, max(y - 240, 0) / 3855: noise below black is
-  lost, so that the mean of near-black pixels is too bright, as on the real
-  frames. Rounded, where RViDeNet's script truncates and so loses half a DN of
-  light; the rounding adds a variance of 1/12 DN^2 to b.
+  """Shot and read noise at one random ISO for the whole clip.
 
   Args:
     key: a JAX random key.
@@ -47,19 +53,67 @@ def poisson_gaussian(
   Raises:
     ValueError: an ISO that was not calibrated.
   """
+  table = jnp.array(_calibration("poisson_gaussian", isos), jnp.float32)
+  iso_key, shot_key, read_key = jax.random.split(key, 3)
+  a, b = table[jax.random.randint(iso_key, (), 0, len(isos))]
+  counts = jax.random.poisson(shot_key, _electrons(clip, a))
+  read = b**0.5 * jax.random.normal(read_key, clip.shape)
+  return _file_values(a * counts + read), _level(a, b)
+
+
+def sensor_pair(rng, clip, *, isos: tuple[int, ...] = tuple(CALIBRATION)):
+  """The noise of `poisson_gaussian` from a NumPy generator.
+
+  Args:
+    rng: a NumPy generator.
+    clip: as there.
+    isos: as there.
+
+  Returns:
+    The pair (noisy clip, card), the clip float32. The card has the drawn
+    `iso`, its `dn_per_electron` (a) and `read_variance_dn2` (b), and `level`,
+    as there.
+
+  Raises:
+    ValueError: an ISO that was not calibrated.
+  """
+  table = _calibration("sensor_pair", isos)
+  index = int(rng.integers(len(isos)))
+  a, b = table[index]
+  noise = a * rng.poisson(_electrons(clip, a))
+  noise += b**0.5 * rng.standard_normal(clip.shape)
+  card = {
+      "iso": int(isos[index]),
+      "dn_per_electron": a,
+      "read_variance_dn2": b,
+      "level": _level(a, b),
+  }
+  return _file_values(noise).astype(np.float32), card
+
+
+def _calibration(name, isos):
+  """[(a, b)] of the ISOs."""
   unknown = [iso for iso in isos if iso not in CALIBRATION]
   if unknown or not isos:
     raise ValueError(
-        f"raw.poisson_gaussian draws from ISOs {list(CALIBRATION)}, but isos is"
+        f"raw.{name} draws from ISOs {list(CALIBRATION)}, but isos is"
         f" {tuple(isos)!r}."
     )
-  iso_key, shot_key, read_key = jax.random.split(key, 3)
-  table = jnp.array([CALIBRATION[iso] for iso in isos], jnp.float32)
-  a, b = table[jax.random.randint(iso_key, (), 0, len(isos))]
-  span = WHITE - BLACK
-  electrons = jnp.maximum(clip, 0.0) * span / a
-  shot = a * jax.random.poisson(shot_key, electrons)
-  read = jnp.sqrt(b) * jax.random.normal(read_key, clip.shape)
-  sensed = jnp.clip(jnp.round(shot + read + BLACK), 0, WHITE)
-  noisy = jnp.maximum(sensed - BLACK, 0) / span
-  return noisy, jnp.sqrt(a * MID_GREY * span + b) / span
+  return [CALIBRATION[iso] for iso in isos]
+
+
+# These take arrays of NumPy and of JAX, so that there is one formula.
+
+
+def _electrons(clip, a):
+  return clip.clip(0) * _SPAN / a
+
+
+def _file_values(signal):
+  """DN above black, before the converter, as frames in [0, 1]."""
+  dn = (signal + BLACK).round().clip(0, WHITE)
+  return (dn - BLACK).clip(0) / _SPAN
+
+
+def _level(a, b):
+  return (a * MID_GREY * _SPAN + b) ** 0.5 / _SPAN
