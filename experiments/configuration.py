@@ -14,6 +14,10 @@ import pathlib
 
 import ml_collections
 
+# Keys of `config.model` that change its speed, not its parameters: a model
+# that is fine-tuned (`config.init_from`) may differ in these alone.
+SPEED = ("dtype", "unroll", "remat")
+
 
 def load(name: str, overrides=()) -> ml_collections.ConfigDict:
   """The locked config of a file.
@@ -24,8 +28,8 @@ def load(name: str, overrides=()) -> ml_collections.ConfigDict:
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: not a config file, an unknown variant or key, or a value of
-      another type than the config's.
+    ValueError: not a config file, an unknown variant or key, a value of
+      another type than the config's, or one that `init_from` overrules.
   """
   file, variant = _split(name)
   if not file.is_file():
@@ -42,7 +46,22 @@ def load(name: str, overrides=()) -> ml_collections.ConfigDict:
   config.lock()
   for key, text in overrides:
     _override(config, key, text)
+  if config.get("init_from"):
+    _check_not_overruled(config.init_from, overrides)
   return config
+
+
+def _check_not_overruled(folder, overrides):
+  """ValueError where an override would have no effect beside `init_from`."""
+  for key, text in overrides:
+    section, _, rest = key.partition(".")
+    if section == "pretrain" or (section == "model" and rest not in SPEED):
+      raise ValueError(
+          f"--config.{key}={text} has no effect with --config.init_from: the"
+          f" whole model is then that of {folder}, but for"
+          f" {', '.join(f'config.model.{name}' for name in SPEED[1:])} and"
+          " config.dtype. Leave it out, or leave out init_from and train anew."
+      )
 
 
 def as_json(config) -> dict:

@@ -1,20 +1,37 @@
 """Measures released models and baselines on clips: numbers and a table.
 
+Noise that the protocol adds to clean clips:
+
   python -m experiments.evaluate --model=noisy,median3,median5,WORKDIR/model \\
       --data=CLIPS --protocol=fastdvdnet --sigma=30 --frames=10 --json=OUT.json
 
+Clips that are degraded already, beside their truth, on RGB and luminance:
+
+  python -m experiments.evaluate --model=degraded,affine,WORKDIR/model \\
+      --data=RAINY --truth=CLEAN --protocol=rgb_uint8,y_uint8 --pictures=FOLDER
+
+Low-resolution clips made of the clean ones by MATLAB's bicubic:
+
+  python -m experiments.evaluate --model=bicubic --data=CLIPS \\
+      --protocol=sr_y --scale=4 --json=OUT.json
+
+Degraded clips without truth, to look at; nothing is measured:
+
+  python -m experiments.evaluate --model=WORKDIR/model --data=CLIPS \\
+      --pictures=FOLDER
+
 CLIPS is one clip's folder or a folder of clip folders, of PNG or JPEG frames.
-With --truth, --data is already degraded and --truth has the clean clips.
 --data=procedural measures eight procedural clips that no config trains on.
+affine (one gain and one offset for a whole clip) and affine_rgb (a matrix of
+its colours) are oracles: they are fitted to the truth, and say how much needs
+no network.
 """
 
 import argparse
-import json
-import os
 import pathlib
 import sys
 
-from experiments import evaluation, paper_numbers
+from experiments import commands, evaluation, figures, paper_numbers, report
 from vidrestore_jax import data
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
@@ -34,14 +51,7 @@ _PROCEDURAL = {
 def main(argv=None) -> int:
   """Runs the command; returns its exit status."""
   arguments = _parser().parse_args(argv)
-  try:
-    _run(arguments)
-  except (ValueError, OSError) as error:
-    if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
-      raise
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-  return 0
+  return commands.run(lambda: _run(arguments), debug=arguments.debug)
 
 
 def _parser():
@@ -55,7 +65,7 @@ def _parser():
       "--model",
       required=True,
       metavar="NAME[,NAME...]",
-      help="released model folders, or noisy, median3, median5",
+      help=f"released model folders, or {', '.join(evaluation.METHODS)}",
   )
   parser.add_argument("--data", required=True, metavar="CLIPS")
   parser.add_argument(
@@ -63,12 +73,20 @@ def _parser():
   )
   parser.add_argument(
       "--protocol",
-      required=True,
-      metavar="NAME",
-      help=f"how to measure: {', '.join(protocols.available())}",
+      metavar="NAME[,NAME...]",
+      help=(
+          f"how to measure: {', '.join(protocols.available())}; the numbers of"
+          " the first come first. None with --pictures alone"
+      ),
   )
   parser.add_argument(
       "--sigma", type=float, help="noise level in 8-bit units, such as 30"
+  )
+  parser.add_argument(
+      "--scale",
+      type=int,
+      default=1,
+      help="make low-resolution clips of --data, so many times smaller",
   )
   parser.add_argument(
       "--frames", type=int, help="only the first so many frames of each clip"
@@ -88,38 +106,21 @@ def _parser():
   )
   parser.add_argument("--json", metavar="OUT", help="where to write numbers")
   parser.add_argument(
+      "--pictures",
+      metavar="FOLDER",
+      help="where to draw each clip's last frame, side by side",
+  )
+  parser.add_argument(
       "--debug", action="store_true", help="a traceback with an error"
   )
   return parser
 
 
 def _run(arguments):
-  protocol = protocols.get(arguments.protocol)
-  sigma, frames = arguments.sigma, arguments.frames
-  if sigma is not None and not 0 <= sigma <= 255:
-    raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
-  if frames is not None and frames < 1:
-    raise ValueError(f"--frames is at least 1, but got {frames}.")
-  if arguments.temporal_gain and frames is not None and frames < 5:
-    raise ValueError(
-        f"--temporal-gain needs --frames=5 or more, but got {frames}."
-    )
-  published = None
-  if arguments.paper is not None:
-    if sigma is None:
-      raise ValueError("--paper needs --sigma to choose its column.")
-    published = paper_numbers.column(arguments.paper, sigma)
-  if arguments.json and not pathlib.Path(arguments.json).parent.is_dir():
-    raise FileNotFoundError(
-        f"There is no folder {pathlib.Path(arguments.json).parent} to write"
-        f" {arguments.json} to."
-    )
+  _check(arguments)
   held_out = arguments.data == "procedural"
-  if held_out and arguments.truth:
-    raise ValueError("--data=procedural is its own truth; leave out --truth.")
-  paths = () if held_out else (arguments.data, arguments.truth)
-  for path in paths:
-    if path is not None:
+  for path in (arguments.data, arguments.truth):
+    if path is not None and not held_out:
       folders.find_clips(path)  # Complain about folders before loading models.
 
   names = [name for name in arguments.model.split(",") if name]
@@ -129,51 +130,143 @@ def _run(arguments):
     )
   restorers, abouts = {}, {}
   for name in names:
-    restore, about = evaluation.restorer(name)
+    restore, about = evaluation.restorer(name, scale=arguments.scale)
     label = about["name"]
     if label in restorers:  # Two folders of one model.
       label = name
     restorers[label], abouts[label] = restore, about
 
+  if arguments.pictures:
+    pathlib.Path(arguments.pictures).mkdir(parents=True, exist_ok=True)
+  if arguments.protocol is None:
+    _look(arguments, restorers)
+  else:
+    _measure(arguments, restorers, abouts)
+
+
+def _check(arguments):
+  """ValueError where arguments do not go together."""
+  sigma, frames, scale = arguments.sigma, arguments.frames, arguments.scale
+  if sigma is not None and not 0 <= sigma <= 255:
+    raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
+  if frames is not None and frames < 1:
+    raise ValueError(f"--frames is at least 1, but got {frames}.")
+  if scale < 1:
+    raise ValueError(f"--scale is at least 1, but got {scale}.")
+  if scale > 1 and arguments.truth:
+    raise ValueError(
+        f"--scale={scale} makes the low-resolution clips of the clean ones in"
+        " --data; leave out --truth."
+    )
+  if arguments.temporal_gain and frames is not None and frames < 5:
+    raise ValueError(
+        f"--temporal-gain needs --frames=5 or more, but got {frames}."
+    )
+  if arguments.data == "procedural" and arguments.truth:
+    raise ValueError("--data=procedural is its own truth; leave out --truth.")
+  if arguments.protocol is None:
+    if not arguments.pictures:
+      raise ValueError(
+          "--protocol says how to measure: one of"
+          f" {', '.join(protocols.available())}. To look at clips without"
+          " measuring them, give --pictures=FOLDER."
+      )
+    for name in ("truth", "paper", "json", "temporal_gain"):
+      if getattr(arguments, name):
+        raise ValueError(
+            f"--{name.replace('_', '-')} needs a --protocol to measure by: one"
+            f" of {', '.join(protocols.available())}."
+        )
+    if scale > 1 or arguments.data == "procedural":
+      raise ValueError(
+          f"--data={arguments.data} is clean then, and only a --protocol says"
+          " how to degrade and measure it. Give one, such as"
+          f" --protocol={'sr_y' if scale > 1 else 'fastdvdnet'}."
+      )
+  if arguments.json and not pathlib.Path(arguments.json).parent.is_dir():
+    raise FileNotFoundError(
+        f"There is no folder {pathlib.Path(arguments.json).parent} to write"
+        f" {arguments.json} to."
+    )
+
+
+def _measure(arguments, restorers, abouts):
+  """Numbers as a table, and what else was asked for."""
+  first, *others = (
+      protocols.get(name) for name in arguments.protocol.split(",")
+  )
+  sigma, frames, scale = arguments.sigma, arguments.frames, arguments.scale
+  published = None
+  if arguments.paper is not None:
+    published = paper_numbers.column(arguments.paper, sigma)
+  given = dict(sigma=sigma, frames=frames, scale=scale)
+
   def clips():
-    if held_out:
+    if arguments.data == "procedural":
       return evaluation.source_clips(data.build(**_PROCEDURAL))
     return evaluation.folder_clips(
-        arguments.data, arguments.truth, frames or protocol.frames
+        arguments.data, arguments.truth, frames or first.frames
     )
 
   results = evaluation.evaluate(
-      restorers, clips(), protocol, sigma=sigma, frames=frames, say=print
+      restorers,
+      clips(),
+      first,
+      also=others,
+      examples=sys.maxsize if arguments.pictures else 0,
+      say=print,
+      **given,
   )
   written = {}
   for label, result in results.items():
     written[label] = evaluation.as_json(
-        result, protocol, abouts[label], sigma=sigma
+        result, first, abouts[label], sigma=sigma, scale=scale, also=others
     )
     if arguments.temporal_gain and "folder" in abouts[label]:
       gain = evaluation.temporal_gain(
-          restorers[label], clips(), protocol, sigma=sigma, frames=frames
+          restorers[label], clips(), first, **given
       )
       written[label]["temporal_gain"] = gain
       for clip, value in gain["clips"].items():
         print(f"{clip}, {label}: four predecessors add {value:+.2f} dB")
   noise = "" if sigma is None else f", sigma {sigma:g}"
-  print(f"\nProtocol {protocol.name}{noise}:\n")
+  print(f"\nProtocol {first.name}{noise}:\n")
   print(evaluation.table(results, published))
   if published is not None:
     print(f"\npaper: {paper_numbers.SOURCE}")
+  for other in others:
+    print(f"\nProtocol {other.name}{noise}:\n")
+    print(evaluation.table(results, prefix=f"{other.name}/"))
   if arguments.json:
     # One model has the layout that other programs read; several have it each.
-    results = list(written.values())
-    content = results[0] if len(results) == 1 else {"results": results}
-    _write_json(pathlib.Path(arguments.json), content)
+    results_json = list(written.values())
+    commands.write_json(
+        arguments.json,
+        results_json[0]
+        if len(results_json) == 1
+        else {"results": results_json},
+    )
+  if arguments.pictures:
+    for label, result in results.items():
+      for record in result.examples:
+        example = report.Example.from_evaluation(record, sigma=sigma)
+        _draw(arguments, record["name"], label, figures.strip(example))
 
 
-def _write_json(path, content):
-  """Writes beside and renames, so that the file is whole or not there."""
-  beside = path.with_name(path.name + ".partial")
-  beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-  os.replace(beside, path)
+def _look(arguments, restorers):
+  """Pictures of clips that have no truth."""
+  for label, restore in restorers.items():
+    clips = evaluation.folder_clips(arguments.data, frames=arguments.frames)
+    for record in evaluation.look(restore, clips, sigma=arguments.sigma):
+      figure = figures.pair(report.Look(**record))
+      _draw(arguments, record["name"], label, figure)
+
+
+def _draw(arguments, clip, label, figure):
+  name = f"{clip}_{label.strip('/')}.png".replace("/", "-")
+  path = pathlib.Path(arguments.pictures) / name
+  figures.save(figure, path)
+  print(f"{clip}, {label}: {path}")
 
 
 if __name__ == "__main__":

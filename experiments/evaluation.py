@@ -1,23 +1,46 @@
 """Measuring restorers on clips under a protocol.
 
 A restorer maps (degraded clip `[T, H, W, C]` float32, sigma in [0, 1] units or
-None) to a `Restored`; None in its place stands for the degraded clip itself.
-Sigma is in 8-bit units everywhere else here, as protocols and people have it.
+None) to a `Restored`; None in its place stands for the degraded clip itself,
+and an `Oracle` is shown the truth as well. Sigma is in 8-bit units everywhere
+else here, as protocols and people have it.
 """
 
+import dataclasses
+import functools
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from vidrestore_jax import released
-from vidrestore_jax.data import folders
+from vidrestore_jax import degradations, released
+from vidrestore_jax.data import folders, raw
+from vidrestore_jax.degradations import resize
 from vidrestore_jax.inference import streaming
+from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.metrics import baselines, protocols
 from vidrestore_jax.shapes import Restored
 
-Restorer = Callable[[np.ndarray, float | None], Restored] | None
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+  """A method that is shown the truth: a bound, not a restorer.
+
+  Attributes:
+    function: (degraded clip, clean clip) -> frames.
+  """
+
+  function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+Restorer = Callable[[np.ndarray, float | None], Restored] | Oracle | None
+
+# What stands for the degraded clip itself.
+INPUTS = ("noisy", "degraded")
+# What needs no model.
+METHODS = (*INPUTS, *baselines.FILTERS, *baselines.ORACLES, "bicubic")
 
 
 class Evaluation(NamedTuple):
@@ -25,7 +48,8 @@ class Evaluation(NamedTuple):
 
   Attributes:
     clips: by clip, means over its frames: `psnr` (dB), `ssim`, `frames` (how
-      many), and `bits_per_pixel` where the restorer's latent is coded.
+      many), `bits_per_pixel` where the restorer's latent is coded, and
+      "NAME/psnr", "NAME/ssim" of further protocols.
     mean: the means over clips of the same, without `frames`.
     examples: of the first clips, as many as were asked for, the last frame:
       `name`, `frame` (its index), `clean`, `degraded` and `restored`
@@ -64,36 +88,66 @@ def model_restorer(model, variables) -> Restorer:
   return restore
 
 
-def restorer(name: str) -> tuple[Restorer, dict[str, str]]:
+def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
   """The restorer that a person names, and what to write of it beside numbers.
 
   Args:
-    name: "noisy", "median3", "median5", or a released model's folder.
+    name: one of METHODS, or a released model's folder.
+    scale: how many times larger the truth is than the degraded frames.
 
   Returns:
     The restorer, and `{"name": ...}` with, for a model, `folder` and
     `weights_sha256`.
 
   Raises:
-    FileNotFoundError, ValueError: no such baseline or model.
+    FileNotFoundError, ValueError: no such method or model, or one of another
+      scale.
   """
-  if name == "noisy":
-    return None, {"name": name}
-  if name in baselines.FILTERS:
-    function = baselines.FILTERS[name]
-    return lambda clip, sigma: Restored(function(clip), {}), {"name": name}
+  if name in METHODS:
+    if (name == "bicubic") != (scale > 1):
+      raise ValueError(
+          "bicubic enlarges low-resolution frames: give --scale, such as"
+          " --scale=4."
+          if name == "bicubic"
+          else f"{name} keeps the size of its input, which --scale={scale} has"
+          " made smaller than the truth. Leave out --scale, or measure"
+          " --model=bicubic."
+      )
+    return _method(name, scale), {"name": name}
   try:
     card = released.read_card(name)
   except FileNotFoundError as error:
     raise FileNotFoundError(
-        f"{error} The baselines are noisy, {', '.join(baselines.FILTERS)}."
+        f"{error} The methods without a model are {', '.join(METHODS)}."
     ) from error
   about = {
       "name": card["name"],
       "folder": name,
       "weights_sha256": card["weights_sha256"],
   }
-  return model_restorer(*released.load(name)), about
+  model, variables = released.load(name)
+  if model.scale != scale:
+    raise ValueError(
+        f"{name} restores at {model.scale} times the size of its input, but"
+        f" --scale is {scale}. "
+        + (
+            f"Give --scale={model.scale}."
+            if model.scale > 1
+            else "Leave out --scale, or measure --model=bicubic."
+        )
+    )
+  return model_restorer(model, variables), about
+
+
+def _method(name, scale) -> Restorer:
+  if name in INPUTS:
+    return None
+  if name in baselines.ORACLES:
+    return Oracle(baselines.ORACLES[name])
+  function = baselines.FILTERS.get(name)
+  if name == "bicubic":
+    function = functools.partial(bicubic_resize, scale=scale)
+  return lambda clip, sigma: Restored(function(clip), {})
 
 
 def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
@@ -132,13 +186,36 @@ def source_clips(source) -> Iterator[dict]:
     yield source[index]
 
 
+def degraded_on_device(source, degradation: dict, seed: int) -> Iterator[dict]:
+  """The items of a source with `degraded`, drawn as the train step draws it.
+
+  What the source "degraded" is for degradations of the pipeline, this is for
+  those of the device. Clip i is degraded under `fold_in(key(seed), i)`, and
+  rounded to the type of its clean frames, as a file would be.
+
+  Args:
+    source: random access to clean clips.
+    degradation: name and arguments of a degradation of the device.
+    seed: of all draws.
+  """
+  degrade = jax.jit(degradations.build(**degradation))
+  for index, item in enumerate(source_clips(source)):
+    key = jax.random.fold_in(jax.random.key(seed), index)
+    white, clean = item["max_value"], item["clean"]
+    degraded, _ = degrade(key, clean.astype(np.float32) / np.float32(white))
+    degraded = np.clip(np.rint(np.asarray(degraded) * white), 0, white)
+    yield item | {"degraded": degraded.astype(clean.dtype)}
+
+
 def evaluate(
     restorers: dict[str, Restorer],
     clips: Iterable[dict],
     protocol: protocols.Protocol,
     *,
+    also: Sequence[protocols.Protocol] = (),
     sigma: float | None = None,
     frames: int | None = None,
+    scale: int = 1,
     examples: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Evaluation]:
@@ -147,11 +224,15 @@ def evaluate(
   Args:
     restorers: by the name that the result is given; None is the input itself.
     clips: items as sources have them (`clean`, `max_value`, `name`, optional
-      `degraded`); those without `degraded` get the protocol's noise.
+      `degraded`); those without `degraded` get the protocol's noise, or are
+      made smaller by `scale`.
     protocol: how to measure.
+    also: protocols whose numbers are given beside, under keys such as
+      "y_uint8/psnr"; the clips, their degradation and frames stay `protocol`'s.
     sigma: noise level in 8-bit units. Needed where noise is to be added; where
       clips come degraded, it is what the restorers are told.
     frames: the first so many frames of a clip count, at most the protocol's.
+    scale: of super-resolution; see `prepare`.
     examples: how many clips' last frames to keep for pictures.
     say: takes a line of progress after each clip and restorer.
 
@@ -162,15 +243,17 @@ def evaluate(
     ValueError: no clips, no sigma where one is needed, or frames that cannot
       be measured.
   """
-  limits = [n for n in (frames, protocol.frames) if n is not None]
-  limit = min(limits, default=None)
   results = {name: Evaluation({}, {}, []) for name in restorers}
+  limit = _limit(frames, protocol)
   for item in clips:
-    clean, degraded = prepare(item, protocol, sigma, limit)
+    clean, degraded = prepare(item, protocol, sigma, limit, scale=scale)
     clip = _unique(item["name"], next(iter(results.values())).clips)
     for name, restore in restorers.items():
-      restored = _restore(restore, degraded, sigma)
+      restored = _restore(restore, degraded, sigma, clean)
       scores = protocols.score(restored.frames, clean, protocol)
+      for other in also:
+        beside = protocols.score(restored.frames, clean, other)
+        scores |= {f"{other.name}/{key}": v for key, v in beside.items()}
       numbers = {key: float(np.mean(value)) for key, value in scores.items()}
       if "bits" in restored.aux:
         pixels = clean.shape[1] * clean.shape[2]
@@ -185,7 +268,8 @@ def evaluate(
             "name": clip,
             "frame": len(clean) - 1,
             "clean": clean[-1],
-            "degraded": degraded[-1],
+            # Low-resolution pixels as squares, to stand beside the truth.
+            "degraded": degraded[-1].repeat(scale, 0).repeat(scale, 1),
             "restored": protocols.clamp(restored.frames[-1]),
             "psnr": float(scores["psnr"][-1]),
             "rate_map": None if rate_map is None else rate_map[-1],
@@ -205,6 +289,46 @@ def evaluate(
   return results
 
 
+def look(
+    restore: Restorer,
+    clips: Iterable[dict],
+    *,
+    sigma: float | None = None,
+    frames: int | None = None,
+) -> Iterator[dict[str, Any]]:
+  """Restores clips that have no truth, for the eye.
+
+  Args:
+    restore: a restorer, not an oracle.
+    clips: items as sources have them; their `degraded` frames or, where there
+      are none, the `clean` ones are taken for degraded as they are.
+    sigma: noise level in 8-bit units that a model with a noise map is told.
+    frames: the first so many frames of each clip; None for all.
+
+  Yields:
+    The last frame of each clip: `name`, `frame` (its index), `degraded` and
+    `restored` `[H, W, C]` (restored clamped to [0, 1]).
+
+  Raises:
+    ValueError: nothing is restored without a truth.
+  """
+  if restore is None or isinstance(restore, Oracle):
+    raise ValueError(
+        "The input itself, or a fit to the truth, restores nothing that could"
+        " be looked at without a truth. Name a released model, or a filter."
+    )
+  for item in clips:
+    shown = item.get("degraded", item["clean"])[:frames]
+    degraded = shown.astype(np.float32) / np.float32(item["max_value"])
+    restored = _restore(restore, degraded, sigma)
+    yield {
+        "name": item["name"],
+        "frame": len(degraded) - 1,
+        "degraded": degraded[-1],
+        "restored": restored.frames[-1],
+    }
+
+
 def temporal_gain(
     restore: Restorer,
     clips: Iterable[dict],
@@ -212,6 +336,7 @@ def temporal_gain(
     *,
     sigma: float | None = None,
     frames: int | None = None,
+    scale: int = 1,
     predecessors: int = 4,
 ) -> dict[str, Any]:
   """What the frames before a frame add to it, in dB.
@@ -225,6 +350,7 @@ def temporal_gain(
     protocol: as in `evaluate`.
     sigma: as in `evaluate`.
     frames: as in `evaluate`.
+    scale: as in `evaluate`.
     predecessors: how many frames come before.
 
   Returns:
@@ -233,11 +359,10 @@ def temporal_gain(
   Raises:
     ValueError: as `evaluate`, or a clip too short.
   """
-  limits = [n for n in (frames, protocol.frames) if n is not None]
-  limit = min(limits, default=None)
+  limit = _limit(frames, protocol)
   gains: dict[str, float] = {}
   for item in clips:
-    clean, degraded = prepare(item, protocol, sigma, limit)
+    clean, degraded = prepare(item, protocol, sigma, limit, scale=scale)
     if len(clean) <= predecessors:
       raise ValueError(
           f"Clip {item['name']} has {len(clean)} frames to measure, but the"
@@ -247,7 +372,8 @@ def temporal_gain(
     for last in range(predecessors, len(clean)):
       values = []
       for first in (last - predecessors, last):
-        restored = _restore(restore, degraded[first : last + 1], sigma)
+        window = slice(first, last + 1)
+        restored = _restore(restore, degraded[window], sigma, clean[window])
         frame = restored.frames[-1:]
         score = protocols.score(frame, clean[last : last + 1], protocol)
         values.append(float(score["psnr"][0]))
@@ -259,24 +385,41 @@ def temporal_gain(
   return {"clips": gains, "mean": mean, "predecessors": predecessors}
 
 
-def prepare(item, protocol, sigma, frames=None):
+def prepare(item, protocol, sigma, frames=None, *, scale: int = 1):
   """A source's item as (clean, degraded), float32 `[T, H, W, C]`, white 1.
+
+  Mosaics (items with `bayer`) are packed to four channels. With a `scale`, the
+  clean frames are cut to multiples of it and the degraded ones are theirs made
+  smaller by it: MATLAB's bicubic ("BI"), rounded to 8 bits, as the
+  low-resolution files of published tables are.
 
   Args:
     item: as in `evaluate`.
     protocol: whose noise is added where the item is not degraded yet.
     sigma: in 8-bit units.
     frames: the first so many; None for all.
+    scale: how many times smaller the degraded frames are made.
+
+  Raises:
+    ValueError: the item cannot be degraded as asked for.
   """
-  white = np.float32(item["max_value"])
-  clean = item["clean"][:frames].astype(np.float32) / white
+
+  def unit(clip):
+    clip = clip[:frames]
+    if "bayer" in item:
+      clip = raw.pack(clip)
+    return clip.astype(np.float32) / np.float32(item["max_value"])
+
+  clean = unit(item["clean"])
+  if scale > 1:
+    return _low_resolution(item, clean, sigma, scale)
   if "degraded" in item:
-    return clean, item["degraded"][:frames].astype(np.float32) / white
+    return clean, unit(item["degraded"])
   if protocol.noise is None:
     raise ValueError(
         f"Protocol {protocol.name} adds no noise of its own: it measures clips"
         " that are degraded already. Give the clean ones beside them"
-        " (--truth=CLIPS)."
+        " (--truth=CLIPS), or make low-resolution ones (--scale=4)."
     )
   if sigma is None:
     raise ValueError(
@@ -286,21 +429,53 @@ def prepare(item, protocol, sigma, frames=None):
   return clean, clean + protocol.noise.draw(clean.shape, sigma)
 
 
-def as_json(evaluation: Evaluation, protocol, about, *, sigma) -> dict:
-  """An evaluation as it is written to files; see `design.md`'s layout.
+def _low_resolution(item, clean, sigma, scale):
+  if "degraded" in item or sigma is not None:
+    given = "--sigma" if sigma is not None else "--truth"
+    raise ValueError(
+        f"--scale={scale} makes the low-resolution clips of the clean ones,"
+        f" and nothing else: leave out {given}."
+    )
+  height, width = (side - side % scale for side in clean.shape[1:3])
+  if not height or not width:
+    raise ValueError(
+        f"Clip {item['name']} is {clean.shape[2]}x{clean.shape[1]}, too small"
+        f" for --scale={scale}."
+    )
+  clean = clean[:, :height, :width]
+  # Nothing is drawn, so any generator does.
+  low, _ = resize.bicubic_down(None, clean, scale=scale)
+  return clean, np.round(low * 255) / np.float32(255)
+
+
+def _limit(frames, protocol) -> int | None:
+  """How many frames of a clip count; None for all."""
+  limits = [n for n in (frames, protocol.frames) if n is not None]
+  return min(limits, default=None)
+
+
+def as_json(
+    evaluation: Evaluation, protocol, about, *, sigma, scale=1, also=()
+) -> dict:
+  """An evaluation as it is written to files for other programs.
 
   Args:
     evaluation: one restorer's.
     protocol: the `Protocol` it was measured under.
     about: of the restorer, from `restorer`.
     sigma: in 8-bit units, or None.
+    scale: of super-resolution.
+    also: as in `evaluate`.
   """
+  records = {other.name: protocols.as_dict(other) for other in also}
   return {
       "clips": evaluation.clips,
       "mean": evaluation.mean,
       "protocol": protocol.name,
       "protocol_record": protocols.as_dict(protocol),
+      **({"also": records} if also else {}),
       "sigma": sigma,
+      "scale": scale,
       "model": about,
       "commit": commit(),
   }
@@ -326,13 +501,16 @@ def commit() -> str | None:
     return None
 
 
-def table(evaluations: dict[str, Evaluation], published=None) -> str:
+def table(
+    evaluations: dict[str, Evaluation], published=None, *, prefix: str = ""
+) -> str:
   """PSNR and SSIM as a Markdown table: a row for each restorer.
 
   Args:
     evaluations: by the name to print.
     published: `paper_numbers.column(...)`: adds the paper's column, and a row
       for each of its methods that was not measured here.
+    prefix: of the numbers to print, such as "y_uint8/" for another protocol's.
   """
   clips = list(next(iter(evaluations.values())).clips)
   # Beyond a few clips the columns would not fit a screen; the JSON has all.
@@ -342,7 +520,8 @@ def table(evaluations: dict[str, Evaluation], published=None) -> str:
   by_name = {name.lower(): name for name in published}
 
   def cell(numbers):
-    return f"{numbers['psnr']:.2f} / {numbers['ssim']:.4f}"
+    psnr, ssim = (numbers[prefix + key] for key in ("psnr", "ssim"))
+    return f"{psnr:.2f} / {ssim:.4f}"
 
   def paper(method):
     value, similarity = published.pop(method, (None, None))
@@ -379,10 +558,12 @@ def _markdown(rows):
   )
 
 
-def _restore(restore, degraded, sigma):
+def _restore(restore, degraded, sigma, clean=None):
   """`Restored` clamped as protocols take it; the input itself as it is."""
   if restore is None:
     return Restored(degraded, {})
+  if isinstance(restore, Oracle):
+    return Restored(protocols.clamp(restore.function(degraded, clean)), {})
   level = None if sigma is None else sigma / 255
   restored = restore(degraded, level)
   return restored._replace(frames=protocols.clamp(restored.frames))

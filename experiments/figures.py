@@ -98,6 +98,9 @@ def strip(example) -> Figure:
 
   The first crop is where the clean frame has most detail, the second where
   the restored one errs most.
+
+  Args:
+    example: a `report.Example`.
   """
   frames = (example.clean, example.degraded, example.restored)
   panels = [preview(frame) for frame in frames]
@@ -111,11 +114,60 @@ def strip(example) -> Figure:
       f"{psnr(protocols.clamp(example.restored), example.clean):.2f} dB",
       "error, mean |restored − clean|",
   ]
+  error = protocols.clamp(example.restored) - np.asarray(example.clean)
+  figure, axes = _side_by_side(
+      panels,
+      titles,
+      detail=preview(example.clean),
+      error=np.square(error).mean(-1),
+      notes=("most detail", "largest error"),
+  )
+  _error_bar(figure, axes[-1][-1])
+  return figure
+
+
+def pair(look) -> Figure:
+  """Degraded, restored and their difference: a frame that has no truth.
+
+  The first crop is where the degraded frame has most detail, the second where
+  the restored one differs most from it.
+
+  Args:
+    look: a `report.Look`.
+  """
+  degraded, restored = preview(look.degraded), preview(look.restored)
+  change = protocols.clamp(look.restored) - np.asarray(look.degraded)
+  figure, axes = _side_by_side(
+      [degraded, restored, error_map(look.restored, look.degraded)],
+      ["degraded", "restored", "change, mean |restored − degraded|"],
+      detail=degraded,
+      error=np.square(change).mean(-1),
+      notes=("most detail", "largest change"),
+  )
+  _error_bar(figure, axes[-1][-1])
+  return figure
+
+
+def _side_by_side(panels, titles, *, detail, error, notes):
+  """Panels of one frame in a row, two crops of each magnified below.
+
+  Args:
+    panels: RGB `[H, W, 3]` each.
+    titles: one for each.
+    detail: the frame whose densest detail is the first crop.
+    error: `[H, W]`; the second crop is where it is largest.
+    notes: what the two crops are, in words.
+
+  Returns:
+    (figure, axes of each row).
+  """
   width = panels[0].shape[1]
   shown = [_fit(panel, PANEL) for panel in panels]
   scale = shown[0].shape[1] / width
   # Frames that are magnified already need no closer look.
-  crops = _crops(example, shown[0].shape[1] // CROP_ZOOM) if scale < 2 else []
+  crops = []
+  if scale < 2:
+    crops = _crops(detail, error, shown[0].shape[1] // CROP_ZOOM)
 
   rows = [(shown, LABEL)]
   rows += [
@@ -131,13 +183,8 @@ def strip(example) -> Figure:
   for row, colour in zip(axes[1:], BOXES):
     for ax in row:
       _frame(ax, colour)
-  _scale_note(figure, axes, scale, crops)
-  ticks = [0, 8, 16, 24, 32]
-  unit = "of 255 or more"
-  _colour_bar(
-      figure, axes[-1][-1], ERROR_COLOURS, ERROR_PEAK * 255, ticks, unit
-  )
-  return figure
+  _scale_note(figure, axes, scale, notes if crops else ())
+  return figure, axes
 
 
 def rate_map(example) -> Figure:
@@ -471,16 +518,20 @@ def _enlarge(frame, factor: int) -> np.ndarray:
   return np.repeat(np.repeat(frame, factor, 0), factor, 1)
 
 
-def _crops(example, width: int) -> list[tuple[int, int, int, int]]:
-  """Two rectangles (top, left, height, width) worth a closer look."""
-  high, wide = example.clean.shape[:2]
+def _crops(frame, error, width: int) -> list[tuple[int, int, int, int]]:
+  """Two rectangles (top, left, height, width) worth a closer look.
+
+  Args:
+    frame: RGB `[H, W, 3]`; the first is where its detail is densest.
+    error: `[H, W]`; the second is where it is largest.
+    width: of both.
+  """
+  high, wide = frame.shape[:2]
   size_w, size_h = width, round(width * min(high / wide, 0.75))
-  grey = preview(example.clean).mean(-1)
+  grey = frame.mean(-1)
   detail = np.zeros_like(grey)
   detail[1:] += np.abs(np.diff(grey, axis=0))
   detail[:, 1:] += np.abs(np.diff(grey, axis=1))
-  restored = protocols.clamp(example.restored)
-  error = np.square(restored - np.asarray(example.clean)).mean(-1)
   first = _densest(detail, size_h, size_w)
   # The second must not show the first again.
   error = error.copy()
@@ -527,17 +578,23 @@ def _title(ax, text):
   ax.set_title(text, loc="left", color=INK, fontsize=13, pad=8)
 
 
-def _scale_note(figure, axes, scale, crops):
+def _scale_note(figure, axes, scale, notes):
   size = f"frames shown at {scale:.0%}" if scale < 1 else f"frames x{scale:g}"
-  if crops:
-    size += (
-        f"; crops x{CROP_ZOOM}: most detail (blue), largest error (yellow)"
-    )
+  if notes:
+    first, second = notes
+    size += f"; crops x{CROP_ZOOM}: {first} (blue), {second} (yellow)"
   box = axes[-1][0].get_position()
   high = figure.get_size_inches()[1] * DPI
   figure.text(
       box.x0, box.y0 - 14 / high, size, color=FAINT, fontsize=11.5, va="top"
   )
+
+
+def _error_bar(figure, above):
+  """The colour bar of `error_map`, below the panel `above`."""
+  ticks = [0, 8, 16, 24, 32]
+  unit = "of 255 or more"
+  _colour_bar(figure, above, ERROR_COLOURS, ERROR_PEAK * 255, ticks, unit)
 
 
 def _colour_bar(figure, above, name, peak, ticks, unit):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import traverse_util
 
 from experiments import commands, configuration
@@ -18,8 +17,6 @@ from vidrestore_jax.training import optimizer, step
 # What may change from one start of a run to the next: it decides what is seen
 # and kept of the run, and not what the run computes.
 _MAY_CHANGE = ("log_every", "eval_every", "checkpoint_every", "keep", "eval.")
-# Fields of a model that change its speed, not its parameters.
-_SPEED = ("dtype", "unroll", "remat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +63,11 @@ def resolve(config, workdir: pathlib.Path):
     card = released.read_card(config.init_from)
     name, kwargs = card["name"], card["kwargs"]
   given = config.model.to_dict()
-  kept = {key: given[key] for key in _SPEED if key in given}
+  kept = {key: given[key] for key in configuration.SPEED if key in given}
   kwargs = {
       key: released.as_tuples(value)
       for key, value in kwargs.items()
-      if key not in ("init_from", *_SPEED)
+      if key not in ("init_from", *configuration.SPEED)
   }
   config = config.copy_and_resolve_references()
   with config.unlocked():
@@ -108,25 +105,6 @@ def build(config) -> Job:
       ),
       learning_rates=optimizer.learning_rates(recipe, config.steps),
   )
-
-
-def example_batch(config, item: dict) -> dict[str, np.ndarray]:
-  """Zeros of the shape of a batch of one, to create a state from.
-
-  Args:
-    config: gives length and size.
-    item: one of the source's, for its keys, channels and type.
-  """
-  size = (1, config.clip_length, config.patch_size, config.patch_size)
-  batch = {
-      key: np.zeros((*size, item[key].shape[-1]), item[key].dtype)
-      for key in ("clean", "degraded", "flow")
-      if key in item
-  }
-  return batch | {
-      "max_value": np.full((1,), item["max_value"], np.float32),
-      "index": np.zeros((1,), np.int32),
-  }
 
 
 def start_from_released(config, model, state):
@@ -217,7 +195,7 @@ def _difference(ours, theirs, path: str = "it") -> str | None:
       return None
     return f"{path} is {theirs!r} there and {ours!r} here"
   for field in dataclasses.fields(ours):
-    if field.name in ("parent", "name", *_SPEED):
+    if field.name in ("parent", "name", *configuration.SPEED):
       continue
     name = field.name if path == "it" else f"{path}.{field.name}"
     pair = getattr(ours, field.name), getattr(theirs, field.name)

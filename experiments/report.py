@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments import figures
+from vidrestore_jax.metrics import baselines
 from vidrestore_jax.training import writers
 
 FOLDER = "report"
@@ -54,6 +55,23 @@ class Example:
         degradation="degraded" if sigma is None else "noisy",
         **{key: record[key] for key in keys},
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """A restored frame that has no truth, to judge by eye.
+
+  Attributes:
+    name: the clip's.
+    frame: the frame's index in it.
+    degraded: `[H, W, C]`, white is 1.
+    restored: the same shape.
+  """
+
+  name: str
+  frame: int
+  degraded: np.ndarray
+  restored: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +142,7 @@ def write_report(
     published: Mapping[float | None, Mapping] | None = None,
     published_as: str = "",
     examples: Sequence[Example] = (),
+    looks: Sequence[Look] = (),
     traces: Sequence[Trace] = (),
     flows: Sequence[FlowExample] = (),
     marks: Mapping[int, str] | None = None,
@@ -139,12 +158,14 @@ def write_report(
       are shown.
     evaluations: {sigma in 8-bit units or None: {method: evaluation}}, where an
       evaluation has `clips` ({clip: {metric: value}}) and `mean` ({metric:
-      value}), as `evaluation.evaluate` returns it. Metrics shown: METRICS.
+      value}), as `evaluation.evaluate` returns it. Metrics shown: METRICS, also
+      those of further protocols ("y_uint8/psnr").
     ours: which method is the run's model; the others are its baselines.
     published: {sigma: {method: (PSNR, SSIM or None)}}, as
       `paper_numbers.column` gives it. Only where the same clips are measured.
     published_as: which published method the run's model is, such as "NCFL".
     examples: restored frames; two to six make a good page.
+    looks: restored frames without truth.
     traces: clips to draw PSNR over frames of.
     flows: motion to draw.
     marks: {step: label} of events to mark in the training curves.
@@ -163,6 +184,7 @@ def write_report(
     sections = [
         _numbers(evaluations or {}, ours, published or {}, published_as),
         _examples(beside, examples),
+        _looks(beside, looks),
         _traces(beside, traces),
         _rates(beside, examples),
         _motion(beside, flows),
@@ -270,14 +292,25 @@ def _table(evaluations, ours, published, published_as):
     bodies.append(
         f"<tbody>{group_head if _level(sigma) else ''}{''.join(lines)}</tbody>"
     )
+  keys = {k for group in groups for e in group.values() for k in e.mean}
   shown = [
       f"{metric.title}{f' ({metric.unit})' if metric.unit else ''}"
       for key, metric in METRICS.items()
-      if any(key in e.mean for group in groups for e in group.values())
+      if key in keys
   ]
+  further = sorted({key.split("/")[0] for key in keys if "/" in key})
+  shown += [f"the same by protocol {name}" for name in further]
+  oracles = [method for method in methods if method in baselines.ORACLES]
+  oracle = ""
+  if oracles:
+    oracle = (
+        f" {_text(' and '.join(oracles))}: the best linear correction of each"
+        " clip, fitted to its truth, which no restorer is shown."
+    )
   return (
       '<div class="scroll"><table><caption>In each cell: '
-      f"{_text(', '.join(shown))}. The best of a row is bold.</caption>"
+      f"{_text(', '.join(shown))}. The best of a row is bold.{oracle}"
+      "</caption>"
       f'<thead><tr><th scope="col">clip</th>{heads}</tr></thead>'
       f"{''.join(bodies)}</table></div>"
   )
@@ -295,6 +328,11 @@ def _cell(values, method, ours):
       f"{METRICS[name].show(numbers[name])} {METRICS[name].unit}".strip()
       for name in METRICS
       if name in numbers and name != key
+  ]
+  rest += [
+      f"{METRICS[name.split('/')[1]].show(value)} ({name.split('/')[0]})"
+      for name, value in numbers.items()
+      if "/" in name
   ]
   return (
       f"<td{_own(method, ours)}>{f'<b>{lead}</b>' if best else lead}"
@@ -372,6 +410,30 @@ def _slider(stem, label, degradation):
       f' aria-label="Share of the {what} frame, in percent"'
       f' oninput="{set_cut}"></div></details>'
   )
+
+
+def _looks(folder, looks):
+  if not looks:
+    return None
+  parts = []
+  for i, look in enumerate(looks):
+    label = _label(look.name, look.frame, None)
+    stem = f"look_{i}_{_slug(look.name)}"
+    figures.save(figures.pair(look), folder / f"{stem}.png")
+    for kind in ("degraded", "restored"):
+      figures.save_frame(getattr(look, kind), folder / f"{stem}_{kind}.png")
+    alt = (
+        f"{label}: degraded, restored and their difference side by side, two"
+        " crops magnified below."
+    )
+    parts.append(f"<h3>{_text(label)}</h3>")
+    parts.append(_picture(f"{stem}.png", alt))
+    parts.append(_slider(stem, label, "degraded"))
+  note = (
+      "<p>Degraded clips that have no truth: nothing is measured, only the eye"
+      " can judge.</p>"
+  )
+  return "By eye", "look", note + "".join(parts)
 
 
 def _traces(folder, traces):

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from experiments import evaluation, figures, paper_numbers, report
-from vidrestore_jax import data
+from vidrestore_jax import data, degradations
+from vidrestore_jax.data import folders
 from vidrestore_jax.inference import streaming, tiling
 from vidrestore_jax.metrics import protocols
 
@@ -57,6 +58,10 @@ class Results:
             for method, e in methods.items()
         )
       tables.append(head + table)
+      for other in self.protocol.get("also", ()):
+        name = other["name"]
+        table = evaluation.table(methods, prefix=f"{name}/")
+        tables.append(f"protocol {name}\n{table}")
     return "\n\n".join(tables)
 
 
@@ -89,12 +94,15 @@ class Restoration:
     self._eval, self._model, self._say = config.eval, model, say
     streaming.check_streams(model)
     self._protocol = protocols.get(config.eval.protocol)
+    self._also = [protocols.get(name) for name in config.eval.also]
     self._clips = _clips(_data(config))
     self._sigmas = tuple(config.eval.sigmas) or (None,)
     self._published = _published(config.eval.published, self._sigmas)
     self._baselines = {
         name: evaluation.restorer(name)[0] for name in config.eval.baselines
     }
+    if config.eval.look:  # Nothing there is found now, not at the end.
+      folders.find_clips(config.eval.look)
     self._watched = []
     for item in itertools.islice(self._clips(), config.eval.watch.clips):
       # A sigma at which the protocol cannot degrade fails here, not at the end.
@@ -139,6 +147,7 @@ class Restoration:
           restorers,
           self._clips(),
           self._protocol,
+          also=self._also,
           sigma=sigma,
           frames=self._eval.frames or None,
           examples=self._eval.examples,
@@ -148,10 +157,14 @@ class Restoration:
     trace, flows = self._over_time(variables, middle)
     return Results(
         protocol=protocols.as_dict(self._protocol)
-        | {"clip_frames": self._eval.frames or self._protocol.frames},
+        | {
+            "clip_frames": self._eval.frames or self._protocol.frames,
+            "also": [protocols.as_dict(other) for other in self._also],
+        },
         evaluations=evaluations,
         shown=dict(
             examples=self._examples(evaluations[middle][OURS], middle),
+            looks=self._looks(restorers[OURS], middle),
             traces=trace,
             flows=flows,
         ),
@@ -162,6 +175,20 @@ class Restoration:
     return [
         report.Example.from_evaluation(example, sigma=sigma)
         for example in result.examples
+    ]
+
+  def _looks(self, restore, sigma):
+    """The last frames of `config.eval.look`'s clips, which have no truth."""
+    if not self._eval.look:
+      return []
+    self._say(f"Looks at {self._eval.look}")
+    clips = evaluation.folder_clips(self._eval.look)
+    frames = self._eval.frames or self._protocol.frames
+    return [
+        report.Look(**record)
+        for record in evaluation.look(
+            restore, clips, sigma=sigma, frames=frames
+        )
     ]
 
   def _over_time(self, variables, sigma):
@@ -293,7 +320,8 @@ def _data(config) -> dict:
             f"There are no {key} clips: set"
             f" --config.{'data.train' if same else 'eval.data'}.{key}=CLIPS."
         )
-  if chosen["name"] == "davis" and same and not chosen.get("data_dir"):
+  # One --config.data.train.data_dir moves both of a set's splits.
+  if "data_dir" in chosen and not chosen["data_dir"]:
     chosen["data_dir"] = train.get("data_dir", "")
   return chosen
 
@@ -302,11 +330,6 @@ def _published(table: str, sigmas) -> dict:
   """The paper's numbers by sigma; ValueError where there are none."""
   if not table:
     return {}
-  if None in sigmas:
-    raise ValueError(
-        f"config.eval.published is {table!r}, but config.eval.sigmas is empty:"
-        " published numbers are of noise levels."
-    )
   try:
     return {sigma: paper_numbers.column(table, sigma) for sigma in sigmas}
   except ValueError as error:
@@ -323,6 +346,13 @@ def _clips(config: dict):
     if degraded:
       return lambda: evaluation.folder_clips(degraded, truth=clean)
     return lambda: evaluation.folder_clips(clean)
+  if config["name"] == "degraded":
+    degradation = config["degradation"]
+    if degradations.place(degradation["name"]) == "device":
+      source = data.build(**config["source"])
+      return lambda: evaluation.degraded_on_device(
+          source, degradation, config.get("seed", 0)
+      )
   source = data.build(**config)
   return lambda: evaluation.source_clips(source)
 

@@ -237,8 +237,127 @@ def test_what_cannot_be_measured_is_said_so():
     evaluation.evaluate(restorers, [_item()], protocols.get("sr_y"))
   with pytest.raises(ValueError, match=r"has 3 frames .* needs 5 or more"):
     evaluation.temporal_gain(None, [_item()], FASTDVDNET, sigma=30)
-  with pytest.raises(FileNotFoundError, match="baselines are noisy, median3"):
+  with pytest.raises(FileNotFoundError, match="without a model are noisy"):
     evaluation.restorer("median7")
+
+
+def test_a_scale_measures_what_enlarges_low_resolution_frames(model):
+  with pytest.raises(ValueError, match="give --scale, such as --scale=4"):
+    evaluation.restorer("bicubic")
+  for name in ("noisy", "median3", "affine"):
+    with pytest.raises(ValueError, match="measure --model=bicubic"):
+      evaluation.restorer(name, scale=4)
+  with pytest.raises(ValueError, match="restores at 1 times .* Leave out"):
+    evaluation.restorer(model, scale=2)
+
+
+def test_low_resolution_clips_are_cut_shrunk_and_rounded():
+  # A ramp of slope 4 per pixel: by 4, one of slope 16, exact inside.
+  row = np.arange(0, 4 * 43, 4, dtype=np.uint8)
+  clean = np.broadcast_to(row[:, None], (2, 18, 43, 3))
+  item = dict(name="ramp", clean=clean, max_value=255)
+  protocol = protocols.get("sr_y")
+  clean, low = evaluation.prepare(item, protocol, None, scale=4)
+  assert clean.shape == (2, 16, 40, 3) and low.shape == (2, 4, 10, 3)
+  levels = low * 255
+  np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
+  np.testing.assert_allclose(levels[0, 0, 2:-2, 0], 6 + 16 * np.arange(2, 8))
+  restore, _ = evaluation.restorer("bicubic", scale=4)
+  result = evaluation.evaluate(
+      {"bicubic": restore}, [item], protocol, scale=4, examples=1
+  )["bicubic"]
+  example = result.examples[0]
+  inside = np.s_[:, 12:-12]
+  np.testing.assert_allclose(
+      example["restored"][inside], example["clean"][inside], atol=0.5 / 255
+  )
+  assert example["degraded"].shape == (16, 40, 3)  # Squares, for pictures.
+  with pytest.raises(ValueError, match="leave out --sigma"):
+    evaluation.prepare(item, protocol, 30, scale=4)
+  with pytest.raises(ValueError, match="43x18, too small for --scale=64"):
+    evaluation.prepare(item, protocol, None, scale=64)
+
+
+def test_further_protocols_stand_beside_the_first():
+  item = _item()
+  item["degraded"] = _item(seed=1)["clean"]
+  first, other = protocols.get("rgb_uint8"), protocols.get("y_uint8")
+  both = evaluation.evaluate({"it": None}, [item], first, also=[other])["it"]
+  alone = evaluation.evaluate({"it": None}, [item], other)["it"]
+  for key in ("psnr", "ssim"):
+    assert both.mean[f"y_uint8/{key}"] == alone.mean[key]
+    assert both.clips["clip"][f"y_uint8/{key}"] == alone.mean[key]
+  cell = f"{alone.mean['psnr']:.2f} / {alone.mean['ssim']:.4f}"
+  assert cell in evaluation.table({"it": both}, prefix="y_uint8/")
+  assert cell not in evaluation.table({"it": both})
+
+
+def test_an_oracle_is_shown_the_truth_and_a_restorer_is_not():
+  item = _item()
+  item["degraded"] = (item["clean"] // 2 + 60).astype(np.uint8)
+  methods = ("degraded", "affine", "affine_rgb", "median3")
+  results = evaluation.evaluate(
+      {name: evaluation.restorer(name)[0] for name in methods},
+      [item],
+      protocols.get("rgb_uint8"),
+  )
+  # Half the contrast and an offset: undone but for the halves cut off.
+  assert results["affine"].mean["psnr"] > 50
+  assert results["affine_rgb"].mean["psnr"] > 50
+  assert results["degraded"].mean["psnr"] < 20
+  with pytest.raises(ValueError, match="restores nothing"):
+    list(
+        evaluation.look(evaluation.restorer("affine")[0], [item], frames=1)
+    )
+
+
+def test_mosaics_are_measured_as_packed_planes():
+  mosaic = np.arange(2 * 8 * 8, dtype=np.uint16).reshape(2, 8, 8, 1) * 20
+  item = dict(
+      name="raw", clean=mosaic, degraded=mosaic + 5, max_value=3855,
+      bayer="GBRG",
+  )
+  clean, degraded = evaluation.prepare(item, protocols.get("crvd_raw"), None)
+  assert clean.shape == degraded.shape == (2, 4, 4, 4)
+  # Red of GBRG lies in the second row, first column.
+  assert clean[0, 0, 0, 0] == np.float32(mosaic[0, 1, 0, 0]) / 3855
+  np.testing.assert_allclose(degraded - clean, 5 / 3855, rtol=1e-3)
+
+
+def test_noise_of_the_device_makes_files_to_measure_on():
+  items = [_item("a"), _item("b", seed=1)]
+  degradation = dict(name="noise.gaussian_clipped", sigma=(0.2, 0.2))
+  first, second = evaluation.degraded_on_device(items, degradation, seed=3)
+  assert first["degraded"].dtype == np.uint8
+  for item, given in zip((first, second), items):
+    clean, degraded = item["clean"], item["degraded"]
+    np.testing.assert_array_equal(clean, given["clean"])
+    middle = (clean > 100) & (clean < 155)
+    noise = degraded[middle].astype(float) - clean[middle]
+    assert abs(noise.std() - 51) < 4
+  again = list(evaluation.degraded_on_device(items, degradation, seed=3))
+  np.testing.assert_array_equal(again[1]["degraded"], second["degraded"])
+  # The noise is the item's own, not one field for all.
+  black = [dict(item, clean=np.zeros_like(item["clean"])) for item in items]
+  one, two = evaluation.degraded_on_device(black, degradation, seed=3)
+  assert (one["degraded"] != two["degraded"]).mean() > 0.5
+
+
+def test_a_blind_look_needs_no_truth():
+  item = _item(frames=4)
+  seen = []
+
+  def restore(clip, sigma):
+    seen.append((len(clip), sigma))
+    return Restored(clip + 2, {})
+
+  (record,) = evaluation.look(restore, [item], frames=3)
+  assert seen == [(3, None)]
+  assert record["name"] == "clip" and record["frame"] == 2
+  np.testing.assert_array_equal(
+      record["degraded"], item["clean"][2] / np.float32(255)
+  )
+  assert (record["restored"] == 1).all()  # Clamped.
 
 
 # The paper's numbers and the table.
@@ -256,10 +375,22 @@ def test_papers_numbers_are_as_printed():
   ]
   np.testing.assert_allclose(gains, [-0.04, 0.03, 0.03, 0.10, 0.18], atol=1e-9)
   assert paper_numbers.column("set8", 50)["NCFL"] == (30.45, None)
+  assert paper_numbers.column("set8_ablation", 50)["M_d"] == (30.29, None)
+  assert paper_numbers.column("set8_lambda", 50)["1/2048"] == (30.45, None)
+  rain = paper_numbers.column("nturain", None)
+  assert rain["NCFL"] == (40.22, 0.9811) and rain["SE"] == (25.73, 0.7614)
+  light = paper_numbers.column("rainsynlight25", None)
+  assert light["NCFL"] == (39.17, 0.9872) and len(light) == len(rain) == 9
   with pytest.raises(ValueError, match="davis, set8"):
     paper_numbers.column("vid4", 10)
   with pytest.raises(ValueError, match=r"sigma 10, 20, 30, 40, 50.* 25"):
     paper_numbers.column("davis", 25)
+  with pytest.raises(ValueError, match=r"got none \(--sigma=30\)"):
+    paper_numbers.column("davis", None)
+  with pytest.raises(ValueError, match="leave out the sigma, 30"):
+    paper_numbers.column("nturain", 30)
+  with pytest.raises(ValueError, match="crvd are not in its supplementary"):
+    paper_numbers.column("crvd", None)
 
 
 def test_table_puts_the_papers_column_beside_ours():
@@ -343,6 +474,37 @@ def test_degraded_clips_are_paired_with_their_truth(tmp_path):
   assert result["sigma"] is None
 
 
+def test_numbers_on_both_colours_and_pictures_come_in_one_run(tmp_path):
+  _write_clip(tmp_path / "truth" / "a")
+  _write_clip(tmp_path / "rain" / "a", seed=1)
+  out = tmp_path / "out.json"
+  status = _run(
+      "--model=degraded,affine", "--data", tmp_path / "rain", "--truth",
+      tmp_path / "truth", "--protocol=rgb_uint8,y_uint8", "--json", out,
+      "--pictures", tmp_path / "pictures",
+  )
+  assert status == 0
+  degraded, affine = json.loads(out.read_text())["results"]
+  assert affine["mean"]["psnr"] > degraded["mean"]["psnr"]
+  assert degraded["also"]["y_uint8"]["colour"] == "y601"
+  assert degraded["clips"]["a"]["y_uint8/psnr"] == (
+      degraded["mean"]["y_uint8/psnr"]
+  )
+  pictures = sorted(p.name for p in (tmp_path / "pictures").iterdir())
+  assert pictures == ["a_affine.png", "a_degraded.png"]
+
+
+def test_clips_without_truth_are_only_looked_at(tmp_path, capsys):
+  _write_clip(tmp_path / "clips" / "a")
+  arguments = ["--data", tmp_path / "clips", "--pictures", tmp_path / "out"]
+  assert _run("--model=median3", *arguments) == 0
+  picture = tmp_path / "out" / "a_median3.png"
+  assert f"a, median3: {picture}" in capsys.readouterr().out
+  assert [p.name for p in (tmp_path / "out").iterdir()] == [picture.name]
+  assert _run("--model=noisy", *arguments) == 2
+  assert "restores nothing" in capsys.readouterr().err
+
+
 def test_frames_are_paired_by_name_and_not_by_position(tmp_path):
   _write_clip(tmp_path / "truth")
   _write_clip(tmp_path / "rain")
@@ -377,7 +539,7 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--data": tmp_path / "no"}, "no")
   refused({"--model": tmp_path / "no"}, "no model folder", "median5")
   refused({"--model": "noisy,noisy"}, "each model once")
-  refused({"--protocol": "psnr"}, "fastdvdnet, sr_y")
+  refused({"--protocol": "psnr"}, "fastdvdnet, rgb_uint8, sr_y")
   refused({"--sigma": None}, "--sigma=30")
   refused({"--sigma": 300}, "0 and 255")
   refused({"--frames": 0}, "at least 1")
@@ -385,7 +547,14 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--data": ""}, "No folder of clips was named")
   refused({"--json": tmp_path / "no" / "out.json"}, "no folder")
   refused({"--paper": "vid4"}, "davis, set8")
-  refused({"--protocol": "sr_y"}, "--truth")
+  refused({"--protocol": "sr_y"}, "--truth", "--scale=4")
+  refused({"--protocol": None}, "--protocol says how", "--pictures=FOLDER")
+  look = {"--protocol": None, "--pictures": tmp_path / "p"}
+  refused(look, "--json needs a --protocol")
+  refused({"--scale": 4}, "noisy keeps the size")
+  refused({"--scale": 0}, "--scale is at least 1")
+  refused({"--scale": 4, "--truth": clip}, "leave out --truth")
+  assert not (tmp_path / "p").exists()
   assert not (tmp_path / "out.json").exists()
 
 
@@ -398,6 +567,45 @@ def clips():
   if not folder:
     pytest.skip("VIDRESTORE_TEST_DATA is unset: no real clips to measure")
   return pathlib.Path(folder) / "clips"
+
+
+@pytest.mark.slow
+def test_bicubic_reaches_matlabs_published_ssim(clips, tmp_path):
+  """Vid4's BI row of the SR tables, over all frames."""
+  for name in ("vid4_city", "vid4_walk"):
+    (tmp_path / "clips").mkdir(exist_ok=True)
+    (tmp_path / "clips" / name).symlink_to(clips / name)
+  out = tmp_path / "out.json"
+  status = _run(
+      "--model=bicubic", "--data", tmp_path / "clips", "--protocol=sr_y",
+      "--scale=4", "--json", out,
+  )
+  assert status == 0
+  result = json.loads(out.read_text())
+  assert result["clips"]["vid4_city"]["frames"] == 34
+  assert result["clips"]["vid4_walk"]["frames"] == 47
+  assert abs(result["clips"]["vid4_city"]["ssim"] - 0.6028) < 3e-4
+  assert abs(result["clips"]["vid4_walk"]["ssim"] - 0.7974) < 3e-4
+
+
+@pytest.mark.parametrize(
+    ("clip", "truth", "expected"),
+    [
+        ("rgbd_hazy_b0.6_A0.85", "rgbd_clean", (10.8, 19.8)),
+        ("videnn_tennis_noisy", "videnn_tennis_clean", (16.4, 18.4)),
+        ("ntu_a1_rain", "ntu_a1_gt", (28.3, 28.5)),
+    ],
+)
+def test_affine_reaches_what_needs_no_network(clips, clip, truth, expected):
+  (item,) = evaluation.folder_clips(clips / clip, clips / truth)
+  clean, degraded = evaluation.prepare(
+      item, protocols.get("rgb_uint8"), None
+  )
+  for frames, value in zip(
+      (degraded, baselines.affine(degraded, clean)), expected
+  ):
+    error = np.square(frames - clean).mean((1, 2, 3), np.float64)
+    assert abs(np.mean(10 * np.log10(1 / error)) - value) < 0.06
 
 
 def _measure(clips, names, sigma):

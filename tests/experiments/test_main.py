@@ -11,6 +11,7 @@ from PIL import Image
 
 from experiments import configuration, job, main, train, validation
 from vidrestore_jax import released
+from vidrestore_jax.data import pipeline
 from vidrestore_jax.training import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -38,7 +39,13 @@ def state_of(config):
     item["flow"] = np.zeros((3, 24, 24, 2), np.float32)
   mesh = sharding.data_mesh(config.batch_size, jax.devices()[:1])
   create = sharding.jit_init(built.create_state, mesh)
-  return built, create(job.example_batch(config, item))
+  batch = pipeline.example_batch(
+      [item],
+      clip_length=config.clip_length,
+      patch_size=config.patch_size,
+      augment=False,
+  )
+  return built, create(batch)
 
 
 def test_a_run_leaves_everything_that_is_promised(tmp_path):
@@ -214,6 +221,32 @@ def test_the_architecture_is_that_of_the_model_to_fine_tune(tmp_path):
   (tmp_path / "model").rename(tmp_path / "moved")
   job.check_claim(workdir, job.resolve(other, workdir))
   assert other.model.motion.levels == 6  # What was given is not changed.
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["model.widths=(4,8)", "model.init_from.motion=x", "pretrain.motion.steps=3"],
+)
+def test_values_that_the_model_to_fine_tune_overrules_are_refused(
+    capsys, argument
+):
+  line = fails(
+      capsys,
+      "--config=configs/ncfl_demo.py",
+      "--workdir=/nowhere",
+      f"--config.{argument}",
+      "--config.init_from=runs/other/model",
+  )
+  assert f"--config.{argument} has no effect with --config.init_from" in line
+  assert "runs/other/model" in line and "config.dtype" in line
+
+
+def test_values_that_change_only_the_speed_go_with_fine_tuning():
+  config = configuration.load(
+      "configs/ncfl_davis.py",
+      [("init_from", "x"), ("model.remat", "true"), ("dtype", "bfloat16")],
+  )
+  assert config.model.remat is True
 
 
 @pytest.mark.parametrize("variant", ["", ":pairs"])

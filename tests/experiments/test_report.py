@@ -215,6 +215,33 @@ def test_the_page_shows_every_picture_and_needs_nothing_else(
   assert not page.scripts and "http" not in path.read_text()
 
 
+def test_frames_without_truth_are_shown_and_not_measured(tmp_path, example):
+  look = report.Look("tape 3", 6, example.degraded, example.restored)
+  path = write(tmp_path, looks=[look])
+  page = Page(path)
+  files = {file.name for file in path.parent.iterdir()} - {"index.html"}
+  assert {link for link in page.links if not link.startswith("#")} == files
+  assert "look_0_tape-3.png" in files
+  assert "dB" not in dict(page.images)["look_0_tape-3.png"]
+  text = path.read_text()
+  assert "By eye" in text and "Restored frames" not in text
+
+
+def test_numbers_of_further_protocols_stand_in_the_cell(tmp_path):
+  ours = scores(walk=(30.0, 0.9))
+  ours.clips["walk"] |= {"y_uint8/psnr": 31.5, "y_uint8/ssim": 0.95}
+  ours.mean |= {"y_uint8/psnr": 31.5, "y_uint8/ssim": 0.95}
+  methods = {"affine": scores(walk=(20.0, 0.5)), "ours": ours}
+  path = write(tmp_path, evaluations={None: methods})
+  assert [" / ".join(cell) for cell in Page(path).rows[1]] == [
+      "walk", "20.00 / 0.5000", "30.00 / 0.9000 / 31.50 (y_uint8)"
+      " / 0.9500 (y_uint8)",
+  ]
+  text = path.read_text()
+  assert "the same by protocol y_uint8" in text
+  assert "affine: the best linear correction of each clip" in text
+
+
 def test_text_from_outside_is_escaped_and_shown(tmp_path):
   text = write(tmp_path).read_text()
   assert "<h1>A &lt;run&gt;</h1>" in text
@@ -303,8 +330,9 @@ def test_crops_find_the_detail_and_the_error():
   clean[20:60, 30:90] += np.indices((40, 60)).sum(0)[..., None] % 2 * 0.4
   restored = clean.copy()
   restored[150:160, 300:320] += 0.2
-  example = report.Example("x", 0, clean, clean, restored)
-  (top, left, high, wide), (top2, left2, *size) = figures._crops(example, 100)
+  error = np.abs(restored - clean).mean(-1)
+  crops = figures._crops(clean, error, 100)
+  (top, left, high, wide), (top2, left2, *size) = crops
   assert [high, wide] == size == [50, 100]
   assert top <= 20 and top + high >= 55
   assert left <= 30 and left + wide >= 90

@@ -26,3 +26,39 @@ def test_median_removes_a_lone_outlier_and_keeps_an_edge():
   expected = clip.copy()
   clip[0, 2, 1] = 9.0
   np.testing.assert_array_equal(baselines.median3(clip), expected)
+
+
+def test_affine_undoes_a_gain_and_an_offset():
+  truth = np.random.default_rng(0).random((3, 9, 7, 3)).astype(np.float32)
+  for clip in (0.4 * truth + 0.5, 0.9 - 0.3 * truth):
+    np.testing.assert_allclose(baselines.affine(clip, truth), truth, atol=1e-6)
+  # What differs from channel to channel it cannot undo, and affine_rgb can.
+  mixing = np.array([[0.5, 0.2, 0.0], [0.1, 0.4, 0.1], [0.0, 0.1, 0.3]])
+  clip = truth @ mixing + [0.1, 0.2, 0.3]
+  fitted = baselines.affine_rgb(clip, truth)
+  np.testing.assert_allclose(fitted, truth, atol=1e-6)
+  assert np.square(baselines.affine(clip, truth) - truth).mean() > 1e-3
+
+
+def test_affine_is_the_least_squares_fit_of_the_whole_clip():
+  generator = np.random.default_rng(1)
+  truth = 0.4 + 0.2 * generator.random((2, 8, 8, 3))
+  clip = truth + generator.normal(0, 0.2, truth.shape)
+  gain, offset = np.polyfit(clip.ravel(), truth.ravel(), 1)
+  np.testing.assert_allclose(
+      baselines.affine(clip, truth), gain * clip + offset, atol=1e-6
+  )
+
+
+def test_affine_of_a_flat_clip_is_the_truths_mean():
+  truth = np.random.default_rng(2).random((2, 5, 5, 3))
+  flat = np.full_like(truth, 0.7)
+  for oracle, axes in (
+      (baselines.affine, None), (baselines.affine_rgb, (0, 1, 2)),
+  ):
+    mean = np.broadcast_to(truth.mean(axes), truth.shape)
+    np.testing.assert_allclose(oracle(flat, truth), mean, atol=1e-6)
+  # Clamped like any restored clip.
+  assert baselines.affine(truth, 3 * truth).max() == 1.0
+  with pytest.raises(ValueError, match="one shape"):
+    baselines.affine(truth[:1], truth)

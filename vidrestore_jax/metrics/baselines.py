@@ -1,4 +1,4 @@
-"""What tables compare with: median filters, and the best colour correction.
+"""What tables compare with: median filters, and the best linear correction.
 
 The baseline of them all, the degraded input itself, needs no function.
 """
@@ -23,14 +23,17 @@ def median5(clip):
 FILTERS = {"median3": median3, "median5": median5}
 
 
+# Oracles: they are shown the truth, so they are no restorers but bounds. What
+# one linear correction gains on haze, on a lamp's tint or on clipped noise,
+# needs no network; a network is worth what it adds to it.
+
+
 def affine(clip, truth):
-  """The best affine map of a clip's colours to its truth: an oracle.
+  """The best gain and offset of a clip: an oracle.
 
-      y = A x + b,  A [C, C] and b [C] of least squares over the whole clip
+      y = a x + b,  two numbers for all channels, frames and pixels
 
-  It is shown the truth, so it is no restorer but a bound: whatever a single
-  linear correction of colours gains on haze, on a lamp's tint or on clipped
-  noise, it gains. What a network is worth is what it adds to this.
+  by least squares against the truth.
 
   Args:
     clip: `[T, H, W, C]`, the degraded frames.
@@ -42,12 +45,48 @@ def affine(clip, truth):
   Raises:
     ValueError: the shapes differ.
   """
+  clip, truth = _pair(clip, truth)
+  # All channels as one.
+  grey = (array.reshape(*clip.shape[:2], -1, 1) for array in (clip, truth))
+  return _least_squares(*grey).reshape(clip.shape)
+
+
+def affine_rgb(clip, truth):
+  """The best affine map of a clip's colours: an oracle, above `affine`.
+
+      y = A x + b,  A [C, C] and b [C] for all frames and pixels
+
+  by least squares against the truth. Where noise is independent in the
+  channels it also averages over them.
+
+  Args:
+    clip: `[T, H, W, C]`, the degraded frames.
+    truth: the same shape; white is 1.
+
+  Returns:
+    float32 `[T, H, W, C]`, clamped to [0, 1].
+
+  Raises:
+    ValueError: the shapes differ.
+  """
+  return _least_squares(*_pair(clip, truth))
+
+
+ORACLES = {"affine": affine, "affine_rgb": affine_rgb}
+
+
+def _pair(clip, truth):
   clip, truth = np.asarray(clip), np.asarray(truth)
   if clip.shape != truth.shape or clip.ndim != 4:
     raise ValueError(
         "An affine fit needs a clip and its truth of one shape [T, H, W, C],"
         f" but got {clip.shape} and {truth.shape}."
     )
+  return clip, truth
+
+
+def _least_squares(clip, truth):
+  """The affine map of the last axis that brings `clip` nearest to `truth`."""
   channels = clip.shape[-1]
 
   def colours(frame):
