@@ -76,9 +76,12 @@ class Split:
   sequences: int | None = None
   frames: int | Mapping[str, int] | None = None
   size: tuple[int, int] | Mapping[str, tuple[int, int]] | None = None
-  takes: int = 0
+  takes: int | None = 0
   part: str = ""
   archive: str = "FOLDER"
+
+
+_ANY = Split(takes=None)  # A split that a person names.
 
 
 class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -122,6 +125,7 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
     """`found` is split -> sequences to write, all of one part."""
     self._found, self._partial = found or {}, partial
     self._per_shard, self._layouts = 1, {}
+    self.progress = contextlib.ExitStack()  # Closes the bars.
     super().__init__(**kwargs)
 
   def _create_builder_config(self, builder_config, version=None):
@@ -164,21 +168,22 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
           for files in (sequence.clean, *sequence.takes)
           for file in files
       ]
-      progress = tfds_utils.tqdm(
+      bar = tfds_utils.tqdm(
           desc=f"{self.TITLE}, {split}",
           total=len(frames),
           unit=" frames",
           mininterval=1.0 if sys.stderr.isatty() else 10.0,
       )
+      self.progress.callback(bar.close)
       shards[split] = [
-          lambda first=first, frames=frames, progress=progress: (
-              self._examples(first, frames, progress)
+          lambda first=first, frames=frames, bar=bar: (
+              self._examples(first, frames, bar)
           )
           for first in range(0, len(frames), self._per_shard)
       ]
     return shards
 
-  def _examples(self, first, frames, progress):
+  def _examples(self, first, frames, bar):
     """Records of one shard; reading and checking run ahead in threads."""
     shard = frames[first : first + self._per_shard]
     files = _ahead(self._checked, [file for _, _, file in shard])
@@ -186,7 +191,7 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
         zip(shard, files), first
     ):
       self._check_layout(split, sequence, file, layout)
-      progress.update()
+      bar.update()
       yield key, {"frame": encoded, "file": f"{sequence.name}/{file.name}"}
 
   def _checked(self, file):
@@ -195,7 +200,7 @@ class Dataset(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _check_layout(self, split, sequence, file, layout):
     width, height, depth = layout
-    official = _of(self.SPLITS.get(split, Split()).size, sequence.name)
+    official = _of(self.SPLITS.get(split, _ANY).size, sequence.name)
     if official and (width, height) != official and not self._partial:
       raise ValueError(
           f"{file} is {width}x{height}, but frames of {sequence.name} of"
@@ -263,7 +268,8 @@ def find_trees(path, marker: str, *, archives=(), inner=("",)) -> list:
 
   Args:
     path: a folder, or a zip archive.
-    marker: what a tree is known by: the path of a file or folder in it.
+    marker: what a tree is known by: the path of a file or folder in it; ""
+      takes any folder.
     archives: names of zip archives that are looked into where they lie in the
       folder `path`.
     inner: folders below `path`, or below an archive's root, that may be the
@@ -285,7 +291,11 @@ def find_trees(path, marker: str, *, archives=(), inner=("",)) -> list:
     present = [path / name for name in archives if (path / name).is_file()]
     roots = [path, *map(_archive, present)]
   trees = [root / name if name else root for root in roots for name in inner]
-  return [tree for tree in trees if (tree / marker).exists()]
+  # The root of an archive is a folder, but "exists" only below it.
+  return [
+      tree for tree in trees
+      if ((tree / marker).exists() if marker else tree.is_dir())
+  ]
 
 
 def _archive(path):
@@ -461,6 +471,7 @@ def prepare(
         tempfile.TemporaryDirectory() as downloads,
         # TFDS says that it downloads something of unknown size.
         contextlib.redirect_stdout(io.StringIO()),
+        builder.progress,
     ):
       builder.download_and_prepare(download_dir=downloads)
   return {split: len(sequences) for split, sequences in found.items()}
@@ -468,7 +479,7 @@ def prepare(
 
 def _check_split(dataset, split, sequences, partial):
   """Finds a wrong number before anything is written."""
-  official = dataset.SPLITS.get(split, Split())
+  official = dataset.SPLITS.get(split, _ANY)
   title = f"{split} of {dataset.TITLE}"
   if not sequences:
     raise FileNotFoundError(f"Found no sequence of {title}.")
@@ -490,7 +501,7 @@ def _check_split(dataset, split, sequences, partial):
           f"{where} holds {given} frames, but sequence {sequence.name} of"
           f" {title} has {expected}. {_PARTIAL}"
       )
-    if not partial and official.takes != len(sequence.takes):
+    if not partial and official.takes not in (None, len(sequence.takes)):
       raise ValueError(
           f"Sequence {sequence.name} of {title} has {len(sequence.takes)}"
           f" degraded takes (clean frames: {where}), but officially"
@@ -520,7 +531,7 @@ def _check_same(dataset, folder, held):
 
 
 def _part(dataset, split):
-  return dataset.SPLITS.get(split, Split()).part or split
+  return dataset.SPLITS.get(split, _ANY).part or split
 
 
 def _home(data_dir) -> pathlib.Path:
@@ -546,6 +557,8 @@ def build(
     decode=folders.decode,
     max_value=None,
     extra=None,
+    names=None,
+    options="",
 ) -> "PreparedClips":
   """The source that a set's `build` returns.
 
@@ -560,11 +573,13 @@ def build(
     decode: function (bytes, name) -> pixels `[H, W, C]`.
     max_value: value of white; None is that of the pixels' integer type.
     extra: further entries of every item.
+    names: sequences to read of the split, in any order; None is all.
+    options: of the command that an error tells to type.
 
   Raises:
     FileNotFoundError: the split was not prepared; says where it looked and
       what to type.
-    ValueError: an unknown split, or a window that no sequence holds.
+    ValueError: an unknown split or name, or a window that no sequence holds.
   """
   splits, choose = (split,), None
   if split in dataset.JOINED:
@@ -581,7 +596,9 @@ def build(
   for part in dict.fromkeys(_part(dataset, split) for split in splits):
     folder = _folder(dataset, part, data_dir)
     if not (folder / "dataset_info.json").is_file():
-      raise FileNotFoundError(_unprepared(dataset, splits[0], folder, data_dir))
+      raise FileNotFoundError(
+          _unprepared(dataset, splits[0], folder, data_dir, options)
+      )
     builders[part] = tfds.builder_from_directory(str(folder))
     for info in builders[part].info.splits.values():
       for shard in info.filepaths:
@@ -593,21 +610,21 @@ def build(
   return PreparedClips(
       dataset.TITLE,
       [(builders[_part(dataset, split)], split) for split in splits],
-      length=length, stride=stride, name=split, choose=choose, seed=seed,
-      decode=decode, max_value=max_value, extra=extra,
+      length=length, stride=stride, name=split, choose=choose, names=names,
+      seed=seed, decode=decode, max_value=max_value, extra=extra,
   )
 
 
-def _unprepared(dataset, split, folder, data_dir):
+def _unprepared(dataset, split, folder, data_dir, options):
   command = dataset.__module__.rpartition(".")[2]
-  archive = dataset.SPLITS.get(split, Split()).archive
-  chosen = ""
+  archive = dataset.SPLITS.get(split, _ANY).archive
+  get = f"Download {archive} from {dataset.HOMEPAGE} and type"
   if data_dir:
-    chosen = f" --data-dir={shlex.quote(str(_home(data_dir)))}"
+    options += f" --data-dir={shlex.quote(str(_home(data_dir)))}"
   return (
-      f"{dataset.TITLE} is not prepared: looked in {folder}. Download"
-      f" {archive} from {dataset.HOMEPAGE} and type: vidrestore data prepare"
-      f" {command} --from={shlex.quote(archive)}{chosen}"
+      f"{dataset.TITLE} is not prepared: looked in {folder}."
+      f" {get if dataset.HOMEPAGE else 'Type'}: vidrestore data prepare"
+      f" {command} --from={shlex.quote(archive)}{options}"
   )
 
 
@@ -624,8 +641,8 @@ class PreparedClips:
   """
 
   def __init__(
-      self, title, parts, *, length, stride, name, choose=None, seed=None,
-      decode=folders.decode, max_value=None, extra=None,
+      self, title, parts, *, length, stride, name, choose=None, names=None,
+      seed=None, decode=folders.decode, max_value=None, extra=None,
   ):
     for argument, given in (("length", length), ("stride", stride)):
       if given is not None and given < 1:
@@ -644,6 +661,8 @@ class PreparedClips:
       self.layouts.update(metadata["layouts"][split])
       index = metadata["index"][split]
       kept = set(choose(index["names"]) if choose else index["names"])
+      if names is not None:
+        kept &= set(names)
       first = 0
       for sequence, frames, takes in zip(
           index["names"], index["frames"], index["takes"]
@@ -653,6 +672,12 @@ class PreparedClips:
           self.names.append(sequence)
           self.frame_counts.append(frames)
         first += frames * (1 + takes)
+    unknown = sorted(set(names or ()) - set(self.names))
+    if unknown:
+      raise ValueError(
+          f"Split {name} of {title} has no sequence {unknown[0]}"
+          f" ({len(unknown)} of {len(names)} names are unknown)."
+      )
     if not self.names:
       raise ValueError(
           f"Split {name} of {title} has no sequence in what was prepared."
