@@ -385,12 +385,17 @@ def pairs(
   Raises:
     FileNotFoundError: a folder is missing or holds no frame, or the numbers
       have a gap.
-    ValueError: a frame without partner.
+    ValueError: a frame without partner, or one that is there twice.
   """
   sequences = []
   for name, clean, degraded in wanted:
-    if name in optional and not clean.is_dir() and not degraded.is_dir():
+    missing = [folder for folder in (clean, degraded) if not folder.is_dir()]
+    if name in optional and len(missing) == 2:
       continue
+    if missing:
+      raise FileNotFoundError(
+          f"{missing[0]} holds no frame ({', '.join(suffixes)}). {_PARTIAL}"
+      )
     ours, theirs = (
         _numbered(folder, suffixes, first, prefix)
         for folder, prefix in zip((clean, degraded), prefixes)
@@ -414,6 +419,11 @@ def _numbered(folder, suffixes, first, prefix):
   for file in frames(folder, suffixes):
     number = file.name.rpartition(".")[0].removeprefix(prefix)
     if file.name.startswith(prefix) and number.isdecimal():
+      if int(number) in numbered:
+        raise ValueError(
+            f"{folder} holds frame {int(number)} twice:"
+            f" {numbered[int(number)].name} and {file.name}. Keep one."
+        )
       numbered[int(number)] = file
   if not numbered:
     raise FileNotFoundError(
@@ -554,6 +564,7 @@ def build(
     length=5,
     stride=1,
     seed=None,
+    draws=1,
     decode=folders.decode,
     max_value=None,
     extra=None,
@@ -570,6 +581,7 @@ def build(
     stride: frames from one window's start to the next.
     seed: of the degraded take of each frame, where a set has several: clip i
       draws from `default_rng([seed, i])`. None reads the first take.
+    draws: how often the windows are gone through, each time with other takes.
     decode: function (bytes, name) -> pixels `[H, W, C]`.
     max_value: value of white; None is that of the pixels' integer type.
     extra: further entries of every item.
@@ -611,7 +623,7 @@ def build(
       dataset.TITLE,
       [(builders[_part(dataset, split)], split) for split in splits],
       length=length, stride=stride, name=split, choose=choose, names=names,
-      seed=seed, decode=decode, max_value=max_value, extra=extra,
+      seed=seed, draws=draws, decode=decode, max_value=max_value, extra=extra,
   )
 
 
@@ -642,12 +654,15 @@ class PreparedClips:
 
   def __init__(
       self, title, parts, *, length, stride, name, choose=None, names=None,
-      seed=None, decode=folders.decode, max_value=None, extra=None,
+      seed=None, draws=1, decode=folders.decode, max_value=None, extra=None,
   ):
-    for argument, given in (("length", length), ("stride", stride)):
+    for argument, given in (
+        ("length", length), ("stride", stride), ("draws", draws),
+    ):
       if given is not None and given < 1:
         raise ValueError(f"{argument} needs to be at least 1, but is {given}.")
-    self._title, self._name, self._seed = title, name, seed
+    self._title, self._name = title, name
+    self._seed, self._draws = seed, draws
     self._decode, self._max_value = decode, max_value
     self._extra = dict(extra or {})
     self.length, self.stride = length, stride
@@ -697,10 +712,12 @@ class PreparedClips:
     self._ends = list(itertools.accumulate(windows))
 
   def __len__(self) -> int:
-    return self._ends[-1]
+    return self._ends[-1] * self._draws
 
   def __repr__(self) -> str:
-    seed = "" if self._seed is None else f", seed={self._seed}"
+    seed = ""
+    if self._seed is not None:
+      seed = f", seed={self._seed}, draws={self._draws}"
     return (
         f"PreparedClips({self._title!r}, {self._name!r}, length={self.length},"
         f" stride={self.stride}{seed})"
@@ -715,29 +732,43 @@ class PreparedClips:
     index = int(index)
     if not 0 <= index < len(self):
       raise IndexError(f"clip {index} of {len(self)}")
-    number = bisect.bisect_right(self._ends, index)
+    window = index % self._ends[-1]
+    number = bisect.bisect_right(self._ends, window)
     before = self._ends[number - 1] if number else 0
-    start = (index - before) * self.stride
-    frames = self.frame_counts[number]
-    times = range(start, start + self.length if self.length else frames)
-    clean = np.stack([self._frame(number, t) for t in times])
+    start = (window - before) * self.stride
+    times = range(start, start + (self.length or self.frame_counts[number]))
+    takes = None
+    if self._seed is not None:
+      random = np.random.default_rng([self._seed, index])
+      takes = random.integers(
+          max(self._sequences[number][-1], 1), size=len(times)
+      )
     name = self.names[number]
     if self.length is not None:
       name += f"/{start:05d}"
+    return dict(self.frames(number, times, takes), name=name)
+
+  def frames(self, sequence: int, times, takes=None) -> dict:
+    """Any frames of a sequence, as an item without name.
+
+    Args:
+      sequence: its number, as in `names`.
+      times: frame numbers.
+      takes: the degraded take of each frame; None is the first.
+
+    Raises:
+      CorruptRecord: a frame cannot be read; names set, sequence and frame.
+    """
+    clean = np.stack([self._frame(sequence, t) for t in times])
     item = dict(
         clean=clean,
         max_value=self._max_value or int(np.iinfo(clean.dtype).max),
-        name=name,
         **self._extra,
     )
-    takes = self._sequences[number][-1]
-    if takes:
-      chosen = np.zeros(len(times), int)
-      if self._seed is not None:
-        random = np.random.default_rng([self._seed, index])
-        chosen = random.integers(takes, size=len(times))
+    if self._sequences[sequence][-1]:
+      takes = [0] * len(times) if takes is None else takes
       item["degraded"] = np.stack([
-          self._frame(number, t, int(take)) for t, take in zip(times, chosen)
+          self._frame(sequence, t, int(take)) for t, take in zip(times, takes)
       ])
     return item
 
