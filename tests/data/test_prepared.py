@@ -134,8 +134,9 @@ def test_subsets_names_and_joined_splits_choose_sequences(tmp_path, clips):
     _build(tmp_path, split="val")
   with pytest.raises(ValueError, match="Sequence a of Toy has 3 frames"):
     _build(tmp_path, length=4)
-  with pytest.raises(ValueError, match="stride needs to be at least 1"):
-    _build(tmp_path, stride=0)
+  for wrong in ("length", "stride", "draws"):
+    with pytest.raises(ValueError, match=f"{wrong} needs to be at least 1"):
+      _build(tmp_path, **{wrong: 0})
 
 
 def test_takes_are_drawn_per_frame_from_seed_and_index(tmp_path):
@@ -153,6 +154,12 @@ def test_takes_are_drawn_per_frame_from_seed_and_index(tmp_path):
   assert (takes[:, :, :1] != takes[:, :, 1:]).any()  # Not one take a clip.
   chosen = np.random.default_rng([7, 1]).integers(3, size=4)
   np.testing.assert_array_equal(takes[7, 1], chosen)
+  more = _build(tmp_path, "test", 4, seed=7, draws=3)
+  assert len(more) == 6 and more[4]["name"] == more[0]["name"] == "p/00000"
+  chosen = np.random.default_rng([7, 4]).integers(3, size=4)
+  np.testing.assert_array_equal(
+      more[4]["degraded"][:, 0, 0, 0] // 50 - 1, chosen
+  )
   copy = pickle.loads(pickle.dumps(drawn[7]))
   np.testing.assert_array_equal(copy[1]["degraded"], drawn[7][1]["degraded"])
 
@@ -412,7 +419,11 @@ def test_numbered_pairs_find_gaps_and_lonely_frames(tmp_path):
     assert [file.name for file in files] == names
   with pytest.raises(FileNotFoundError, match=r"/x holds no frame \(.png\)"):
     pairs()
-  (folder / "rain-4.png").unlink()
+  frames_io.write_png(folder / "rain-04.png", np.zeros((4, 6, 3), np.uint8))
+  with pytest.raises(ValueError, match=r"holds frame 4 twice: rain-"):
+    pairs(["gone"])
+  for name in ("rain-04.png", "rain-4.png"):
+    (folder / name).unlink()
   with pytest.raises(ValueError, match=r"gt-4.png has no partner"):
     pairs(["gone"])
   (folder / "gt-4.png").unlink()
