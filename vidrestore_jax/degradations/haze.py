@@ -123,7 +123,8 @@ def estimate_motion(clip):
   spectrum = np.fft.rfft2(luma * window.astype(np.float32))
   cross = spectrum[1:] * spectrum[:-1].conj()
   # Not quite white, so that frequencies without content stay without say.
-  cross /= np.abs(cross) + 1e-3 * np.abs(cross).mean((1, 2), keepdims=True)
+  size = np.abs(cross)
+  cross /= size + 1e-3 * size.mean((1, 2), keepdims=True) + 1e-20
   peaks = np.fft.irfft2(cross, (height, width))
   result = np.zeros((len(clip) - 1, 2))
   for step, plane in enumerate(peaks):

@@ -90,7 +90,7 @@ PRESETS = {
     },
 }
 
-_MAX_DIRECTION = 60.0  # Streaks are drawn row by row, so none lies flat.
+_MAX_DIRECTION = 60.0  # Degrees: streaks are drawn row by row.
 
 
 def streaks(
@@ -102,6 +102,7 @@ def streaks(
     spread: tuple[float, float] = (0.5, 3.0),
     length: tuple[float, float] = (30.0, 120.0),
     width: tuple[float, float] = (2.0, 6.0),
+    size: tuple[float, float] = (0.5, 1.5),
     depth: tuple[float, float] = (2.0, 8.0),
     exposure: tuple[float, float] = (0.4, 1.0),
     opacity: tuple[float, float] = (0.4, 1.0),
@@ -120,6 +121,8 @@ def streaks(
     spread: standard deviation of single drops around it, degrees.
     length: of the nearest streaks, pixels.
     width: of the nearest streaks, pixels.
+    size: of single drops, as factors of that width; wider ones fall faster,
+      as the square root, and so are longer.
     depth: distance of the farthest drops in units of the nearest ones.
     exposure: how much of the time between frames the shutter is open; a drop
       moves by its streak's length / exposure from frame to frame.
@@ -132,7 +135,7 @@ def streaks(
 
   Returns:
     The pair (rainy clip, card); the card holds what was drawn, in the units
-    above, and `streaks`, how many there are per frame.
+    above, and `streaks`, how many there are at a time in and around a frame.
 
   Raises:
     ValueError: a range outside what it may hold.
@@ -154,6 +157,7 @@ def streaks(
       "blur_px": ranges.uniform("blur", blur, rng, 1.0),
       "veil": ranges.uniform("veil", veil, rng, 0.0, 1.0),
   }
+  card["size"] = list(ranges.check("size", size, 0.0))
   cover, light = _layer(rng, clip.shape[:3], card)
   clip = np.asarray(clip, np.float32)
   added = light[..., None] - card["occlusion"] * cover[..., None] * clip
@@ -177,17 +181,18 @@ def _layer(rng, shape, card):
     The pair, float32 `[T, H, W]`: share of each pixel that streaks cover,
     and the light they bring.
   """
-  frames, height, width_ = shape
-  # Half of the longest streak lies outside when its centre leaves this frame.
-  margin = 0.75 * card["length_px"] + card["width_px"] + card["blur_px"]
-  region = np.array([width_, height]) + 2 * margin
+  frames, rows, columns = shape
+  # When its centre is this far outside the frame, a streak is out of sight.
+  largest = max(card["size"][1], 1.0)
+  margin = largest * (0.5 * card["length_px"] + card["width_px"])
+  margin += card["blur_px"] + 1
+  region = np.array([columns, rows]) + 2 * margin
   count = rng.poisson(card["density_per_10000_px"] * 1e-4 * region.prod())
   card["streaks"] = int(count)
 
   # z has the density z**2 on 1 .. depth: the inverse of its distribution.
   z = np.cbrt(1 + rng.random(count) * (card["depth"] ** 3 - 1))
-  # Drops differ in size; a wider one falls faster.
-  size = rng.uniform(0.5, 1.5, count)
+  size = rng.uniform(*card["size"], count)
   width = card["width_px"] * size / z
   length = card["length_px"] * np.sqrt(size) / z
   opacity = card["opacity"] * (0.1 + 0.9 * rng.random(count) ** 2)
@@ -197,6 +202,7 @@ def _layer(rng, shape, card):
       card["direction_degrees"]
       + card["spread_degrees"] * rng.standard_normal(count)
   )
+  angle = np.clip(angle, -np.pi / 2.4, np.pi / 2.4)  # None lies flat.
   heading = np.stack([np.sin(angle), np.cos(angle)], -1)  # (x, y)
   velocity = (length / card["exposure"])[:, None] * heading
 
@@ -215,16 +221,16 @@ def _layer(rng, shape, card):
   each = np.broadcast_to(np.arange(count), (frames, count))
   frame = np.broadcast_to(time[..., 0], (frames, count))
   half = np.abs(length[:, None] * heading) / 2
-  half += (width[:, None] + card["blur_px"]) / 2
+  half += (width[:, None] + card["blur_px"]) / 2 + 1
   seen = (
-      (centre + half > 0) & (centre - half < [width_, height])
+      (centre + half > 0) & (centre - half < [columns, rows])
   ).all(-1)
   pixel, drop, share = _rasterize(
       frame[seen], each[seen], centre[seen], length, width, ends, heading,
       card["blur_px"], shape,
   )
   share *= opacity[drop]
-  bins = frames * height * width_
+  bins = frames * rows * columns
   cover = np.bincount(pixel, share, bins)
   light = np.bincount(pixel, share * radiance[drop], bins)
   # Streaks that cross cover no more than everything.
@@ -252,20 +258,20 @@ def _rasterize(frame, drop, centre, length, width, ends, heading, blur, shape):
     The triple (flat index into `shape`, drop, share), one entry per pixel of
     each streak.
   """
-  _, height, width_ = shape
+  _, rows, columns = shape
   sine, cosine = heading[drop].T
   across = (width[drop] + blur) / 2  # Where the profile ends.
   along = length[drop] / 2 + 0.5
   # Rows, then for each row the columns that the slanted streak meets.
   reach = along * cosine + across * np.abs(sine)
-  top = np.clip(np.floor(centre[:, 1] - reach), 0, height).astype(int)
-  bottom = np.clip(np.ceil(centre[:, 1] + reach), 0, height).astype(int)
+  top = np.clip(np.floor(centre[:, 1] - reach), 0, rows).astype(int)
+  bottom = np.clip(np.ceil(centre[:, 1] + reach), 0, rows).astype(int)
   streak, row = _spans(top, bottom)
   y = row + 0.5 - centre[streak, 1]
   middle = centre[streak, 0] + y * (sine / cosine)[streak]
   reach = (across / cosine)[streak]
-  left = np.clip(np.floor(middle - reach), 0, width_).astype(int)
-  right = np.clip(np.ceil(middle + reach), 0, width_).astype(int)
+  left = np.clip(np.floor(middle - reach), 0, columns).astype(int)
+  right = np.clip(np.ceil(middle + reach), 0, columns).astype(int)
   line, column = _spans(left, right)
   streak, row, y = streak[line], row[line], y[line]
   x = column + 0.5 - centre[streak, 0]
@@ -278,7 +284,7 @@ def _rasterize(frame, drop, centre, length, width, ends, heading, blur, shape):
   share /= blur
   fade = np.maximum(ends[drop] * along[streak], 1.0)
   share *= np.clip((along[streak] - at) / fade, 0, 1)
-  pixel = (frame[streak] * height + row) * width_ + column
+  pixel = (frame[streak] * rows + row) * columns + column
   return pixel, drop, share
 
 

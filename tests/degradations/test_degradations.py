@@ -1,0 +1,84 @@
+"""What holds for every degradation: its name, its place, its card."""
+
+import inspect
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from vidrestore_jax import degradations
+
+
+def test_every_file_has_its_degradations_listed():
+  names = degradations.available()
+  for name in (
+      "noise.gaussian", "noise.gaussian_clipped", "noise.mixed_toflow",
+      "noise.mixed_true_sp", "rain.streaks", "haze.scattering",
+      "resize.bicubic_down", "blur.gaussian_decimate", "compression.jpeg",
+      "compression.video",
+  ):
+    assert name in names
+  assert not [name for name in names if name.startswith(("ranges.", "fields."))]
+
+
+def test_place_follows_from_the_first_parameter():
+  assert degradations.place("noise.gaussian") == "device"
+  assert degradations.place("rain.streaks") == "pipeline"
+  for name in degradations.available():
+    assert degradations.place(name) in ("device", "pipeline")
+
+
+@pytest.mark.parametrize("name", degradations.available())
+def test_signatures_follow_the_house(name):
+  """The generator, the clip, then options by name with a default."""
+  file, function = name.split(".")
+  module = __import__(f"vidrestore_jax.degradations.{file}", fromlist=[file])
+  first, second, *rest = inspect.signature(
+      getattr(module, function)
+  ).parameters.values()
+  place = degradations.place(name)
+  assert first.name == {"device": "key", "pipeline": "rng"}[place]
+  assert second.name == "clip"
+  for option in rest:
+    assert option.kind is option.KEYWORD_ONLY, option
+    if place == "pipeline":
+      assert option.default is not option.empty, option
+
+
+def test_a_card_holds_name_options_and_what_was_drawn():
+  degrade = degradations.build("rain.streaks", density=(5.0, 9.0))
+  clip = np.full((2, 24, 24, 3), 0.5, np.float32)
+  degraded, card = degrade(np.random.default_rng(0), clip)
+  assert degraded.shape == clip.shape
+  assert list(card) == ["name", "options", "drawn"]
+  assert card["name"] == "rain.streaks"
+  assert card["options"]["density"] == (5.0, 9.0)
+  assert card["options"]["veil"] == (0.0, 0.0)  # A default.
+  assert 5.0 <= card["drawn"]["density_per_10000_px"] <= 9.0
+  json.dumps(card)
+
+
+def test_a_card_of_arrays_is_json_too():
+  degrade = degradations.build("haze.scattering", depth=np.ones((1, 8, 8)))
+  _, card = degrade(np.random.default_rng(0), np.zeros((1, 8, 8, 3), "f4"))
+  assert card["options"]["depth"] == "array [1, 8, 8]"
+  json.dumps(card)
+
+
+def test_workers_can_be_sent_a_degradation():
+  degrade = degradations.build("haze.scattering", beta=(0.1, 0.9))
+  clip = np.full((2, 16, 16, 3), 0.5, np.float32)
+  here, _ = degrade(np.random.default_rng(1), clip)
+  there, _ = pickle.loads(pickle.dumps(degrade))(np.random.default_rng(1), clip)
+  assert here.tobytes() == there.tobytes()
+
+
+def test_wrong_names_and_options_are_refused():
+  for name in ("rain", "rain.drops", "ranges.uniform", "fields.smooth", "x.y"):
+    with pytest.raises(ValueError, match=f"no degradation '{name}'"):
+      degradations.build(name)
+    with pytest.raises(ValueError, match="file.function"):
+      degradations.place(name)
+  with pytest.raises(ValueError, match="takes no argument wind"):
+    degradations.build("rain.streaks", wind=3)
