@@ -65,6 +65,15 @@ def test_video_loses_more_and_takes_fewer_bytes_at_a_higher_rate_factor(codec):
   assert len(set(results)) == 3
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_video_takes_frames_of_any_size(codec):
+  pytest.importorskip("av")
+  for shape in ((2, 5, 7, 3), (1, 66, 1, 3)):
+    clip = np.full(shape, 0.5, np.float32)
+    error, _ = _error(compression.video, clip, codec=codec)
+    assert error < 1e-4
+
+
 def test_video_keeps_frames_in_their_order():
   """With frames coded out of order (B-frames) too."""
   pytest.importorskip("av")
@@ -101,5 +110,7 @@ def test_a_missing_pyav_names_the_extra(monkeypatch):
 def test_unknown_codecs_are_named():
   with pytest.raises(ValueError, match="one of h264, hevc, but is 'vp9'"):
     compression.video(np.random.default_rng(0), _clip(), codec="vp9")
+  with pytest.raises(ValueError, match="veryslow, but is 'slowest'"):
+    compression.video(np.random.default_rng(0), _clip(), preset="slowest")
   with pytest.raises(ValueError, match="crf needs 0"):
     compression.video(np.random.default_rng(0), _clip(), crf=(10, 60))

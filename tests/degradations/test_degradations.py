@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidrestore_jax import degradations
+from vidrestore_jax.degradations import blur, haze, rain
 
 
 def test_every_file_has_its_degradations_listed():
@@ -72,6 +73,25 @@ def test_workers_can_be_sent_a_degradation():
   here, _ = degrade(np.random.default_rng(1), clip)
   there, _ = pickle.loads(pickle.dumps(degrade))(np.random.default_rng(1), clip)
   assert here.tobytes() == there.tobytes()
+
+
+@pytest.mark.parametrize(
+    "function", [rain.streaks, haze.scattering, blur.gaussian_decimate]
+)
+def test_presets_are_arguments_of_their_function(function):
+  module = inspect.getmodule(function)
+  name = f"{module.__name__.split('.')[-1]}.{function.__name__}"
+  assert module.PRESETS
+  clip = np.full((2, 32, 32, 3), 0.5, np.float32)
+  results = []
+  for options in module.PRESETS.values():
+    degraded, card = degradations.build(name, **options)(
+        np.random.default_rng(0), clip
+    )
+    assert np.isfinite(degraded).all()
+    assert card["options"] | options == card["options"]
+    results.append(json.dumps(card))
+  assert len(set(results)) == len(results)
 
 
 def test_wrong_names_and_options_are_refused():

@@ -25,6 +25,12 @@ _CODECS = {
     ),
 }
 
+_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow",
+    "slower", "veryslow",
+)
+_LEAST_SIZE = 64  # Of a coded frame: x265 refuses less than one of its units.
+
 
 def jpeg(rng, clip, *, quality: tuple[int, int] = (30, 95)):
   """Each frame as a JPEG file of one quality for the clip.
@@ -68,7 +74,7 @@ def video(
   """The clip through a video coder at a constant rate factor.
 
   Needs PyAV (the extra `video`). One thread, so that the result does not
-  depend on the machine's cores. Odd sizes are padded for the coder.
+  depend on the machine's cores. Odd and small sizes are padded for the coder.
 
   Args:
     rng: a NumPy generator.
@@ -90,6 +96,10 @@ def video(
     raise ValueError(
         f"codec needs to be one of {', '.join(_CODECS)}, but is {codec!r}."
     )
+  if preset not in _PRESETS:
+    raise ValueError(
+        f"preset needs to be one of {', '.join(_PRESETS)}, but is {preset!r}."
+    )
   low, high = (int(c) for c in ranges.check("crf", crf, 0, 51))
   drawn = int(rng.integers(low, high + 1))
   try:
@@ -99,8 +109,11 @@ def video(
         "compression.video needs PyAV: pip install vidrestore_jax[video]"
     ) from None
   height, width = clip.shape[1:3]
+  below, right = (
+      max(size + size % 2, _LEAST_SIZE) - size for size in (height, width)
+  )
   frames = np.pad(
-      _to_bytes(clip), ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge"
+      _to_bytes(clip), ((0, 0), (0, below), (0, right), (0, 0)), "edge"
   )
   encoder_name, decoder_name, options = _CODECS[codec]
   encoder = av.CodecContext.create(encoder_name, "w")
