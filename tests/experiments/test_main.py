@@ -225,7 +225,11 @@ def test_the_architecture_is_that_of_the_model_to_fine_tune(tmp_path):
 
 @pytest.mark.parametrize(
     "argument",
-    ["model.widths=(4,8)", "model.init_from.motion=x", "pretrain.motion.steps=3"],
+    [
+        "model.widths=(4,8)",
+        "model.init_from.motion=x",
+        "pretrain.motion.steps=3",
+    ],
 )
 def test_values_that_the_model_to_fine_tune_overrules_are_refused(
     capsys, argument

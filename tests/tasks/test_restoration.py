@@ -119,3 +119,5 @@ def test_wrong_combinations_are_refused():
     tasks.build("restore", model=spynet)
   with pytest.raises(ValueError, match="no degradation 'noise.gausian'"):
     _task(degradation=dict(name="noise.gausian"))
+  with pytest.raises(ValueError, match="Make it config.data.degradation"):
+    _task(degradation=dict(name="resize.bicubic_down"))

@@ -100,8 +100,8 @@ def build(
     rate_steps: steps of stage one.
 
   Raises:
-    ValueError: the model does not restore, or wants a noise map that paired
-      data does not have.
+    ValueError: the model does not restore, wants a noise map that paired data
+      does not have, or the degradation is one of the pipeline's.
   """
   if not model.restores:
     raise ValueError(
@@ -113,5 +113,13 @@ def build(
         "Paired data brings no noise level, but the model wants a noise map."
         " Set config.model.noise_map = False."
     )
-  degrade = None if degradation is None else degradations.build(**degradation)
+  degrade = None
+  if degradation is not None:
+    if degradations.place(degradation["name"]) != "device":
+      raise ValueError(
+          f"{degradation['name']} is done in the data pipeline, not in the"
+          " train step. Make it config.data.degradation, and set"
+          " config.task.degradation = None and config.model.noise_map = False."
+      )
+    degrade = degradations.build(**degradation)
   return Restoration(model, degrade, rate_weight, rate_steps)
