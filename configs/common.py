@@ -86,6 +86,31 @@ def check_variant(name: str, variant: str, variants):
     raise ValueError(f"{name} has no variant {variant!r}. It has: {named}.")
 
 
+def paired_set(config, name: str, published: str = ""):
+  """A prepared set whose clips come degraded, beside their truth.
+
+  Args:
+    config: is changed.
+    name: of the set, whose splits are train and test.
+    published: table of experiments/paper_numbers.py, or "".
+  """
+  # An empty data_dir is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+  config.data.train = {
+      "name": name,
+      "data_dir": "",
+      "split": "train",
+      "length": config.clip_length,
+      "stride": 1,
+  }
+  config.eval.data = {
+      "name": name,
+      "data_dir": "",
+      "split": "test",
+      "length": None,  # Whole clips.
+  }
+  paired_eval(config, published)
+
+
 def paired_eval(config, published: str = ""):
   """`config.eval` for clips that come with their truth: rain, haze.
 

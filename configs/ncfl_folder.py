@@ -29,10 +29,7 @@ VARIANTS = ("", "pairs")
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """The config; `variant` is "" for clean clips or "pairs"."""
-  if variant not in VARIANTS:
-    raise ValueError(
-        f"ncfl_folder has no variant {variant!r}. It has: pairs (or none)."
-    )
+  common.check_variant("ncfl_folder", variant, VARIANTS)
   pairs = variant == "pairs"
   config = common.base()
   # Fine-tuning or a small set of clips: a fifth of the paper's iterations,
@@ -66,6 +63,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # A window of clip_length frames starts at every second frame.
   config.data.train = {**clips, "length": config.clip_length, "stride": 2}
   config.eval.data = dict(clips)
-  config.eval.sigmas = () if pairs else (10, 30, 50)
+  config.eval.sigmas = (10, 30, 50)
+  if pairs:
+    common.paired_eval(config)
   config.eval.frames = 30
   return config

@@ -29,11 +29,7 @@ VARIANTS = ("", "levels_4", "demo", "twenty_minutes")
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """The config; see the module's docstring for the variants."""
-  if variant not in VARIANTS:
-    raise ValueError(
-        f"spynet_procedural has no variant {variant!r}. It has:"
-        f" {', '.join(filter(None, VARIANTS))}."
-    )
+  common.check_variant("spynet_procedural", variant, VARIANTS)
   small = variant in ("demo", "twenty_minutes")
   config = common.base()
   config.clip_length = 2
