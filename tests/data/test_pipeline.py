@@ -1,13 +1,14 @@
 """Batches are a function of (source, seed, position) and nothing else."""
 
 import contextlib
+import functools
 import json
 
 import grain
 import numpy as np
 import pytest
 
-from vidrestore_jax.data import folders, pipeline, procedural
+from vidrestore_jax.data import folders, lazy, pipeline, procedural
 
 _COMMON = dict(batch_size=4, clip_length=3, patch_size=24, seed=5)
 
@@ -242,9 +243,55 @@ def test_a_count_of_skips_goes_on_where_it_was():
   assert len(said) == 1  # A new process names it anew.
 
 
+def test_the_first_record_may_be_damaged_too():
+  iterator, _ = _skipping(_Source(3, broken=(0,)))
+  assert set(next(iterator)["index"]) == {1, 2}
+  example = pipeline.example_batch(
+      _Source(3, broken=(0,)), clip_length=3, patch_size=24, augment=True
+  )
+  assert example["clean"].shape == (1, 3, 24, 24, 3)
+
+
 def test_a_source_of_damaged_records_alone_is_an_error():
   with pytest.raises(folders.CorruptRecord, match="None of the 3 .*clip 0"):
     _skipping(_Source(3, broken=(0, 1, 2)))
+
+
+class _LazySource(_Source):
+  """`_Source` behind lazy clips of which frame 3 is damaged in one record."""
+
+  def open(self, index):
+    item = self[index]
+
+    def read(first, end, box, clip):
+      if index == 2 and first <= 3 < end:
+        raise folders.CorruptRecord("frame 3 of clip 2 is cut short")
+      top, bottom, left, right = box
+      return clip[first:end, top:bottom, left:right]
+
+    for key in ("clean", "degraded"):
+      clip = item[key]
+      item[key] = lazy.LazyClip(
+          functools.partial(read, clip=clip), clip.shape, clip.dtype
+      )
+    return item
+
+
+def test_lazy_clips_make_the_same_batches():
+  whole = _batches(_Source(4), 9)
+  _assert_equal(_batches(_LazySource(2), 9), _batches(_Source(2), 9))
+  iterator, _ = _skipping(_LazySource(4))
+  replaced = 0
+  for expected in whole:
+    batch = next(iterator)
+    for i in range(4):
+      if batch["index"][i] == expected["index"][i]:
+        for key in batch:
+          np.testing.assert_array_equal(batch[key][i], expected[key][i])
+      else:  # Windows of clip 2 that hold its frame 3.
+        assert (batch["index"][i], expected["index"][i]) == (3, 2)
+        replaced += 1
+  assert 0 < replaced == iterator.skipped < 9  # Others of clip 2 are whole.
 
 
 @pytest.mark.slow  # Spawned processes, twice: 15 s.

@@ -12,7 +12,9 @@ import pathlib
 
 from vidrestore_jax.shapes import check_arguments
 
-_NOT_SOURCES = {"__init__", "pipeline", "prepared", "textures", "transforms"}
+_NOT_SOURCES = {
+    "__init__", "lazy", "pipeline", "prepared", "textures", "transforms",
+}
 
 
 def available() -> list[str]:

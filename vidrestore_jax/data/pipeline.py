@@ -82,31 +82,31 @@ def train_iterator(
         f"on_corrupt is one of {', '.join(ON_CORRUPT)}, but got"
         f" {on_corrupt!r}."
     )
-  records = _Records(source, skip=on_corrupt == "skip")
-  _check(
-      records, batch_size, clip_length, patch_size, seed, workers, shard_index,
-      shard_count,
-  )
-  prepare = functools.partial(
-      _prepare,
+  element = _Element(
+      source,
+      skip=on_corrupt == "skip",
       clip_length=clip_length,
       patch_size=patch_size,
       augment=augment,
       degrade=degrade,
   )
+  _check(
+      source, element, batch_size, clip_length, patch_size, seed, workers,
+      shard_index, shard_count,
+  )
   elements = (
-      grain.MapDataset.source(records)
+      grain.MapDataset.range(len(source))
       .seed(seed)
       .shuffle()
       .repeat()  # Each epoch is shuffled anew.
-      .random_map(prepare)
+      .random_map(element)
   )
   batches = _Batches(
       elements[shard_index::shard_count],
       batch_size // shard_count,
       threads=max(1, _cpus() // max(workers, 1)),
   )
-  return _Stream(batches, records, workers, say)
+  return _Stream(batches, element, workers, say)
 
 
 def example_batch(
@@ -117,11 +117,11 @@ def example_batch(
   The arguments are those of `train_iterator`, which prepares the source's
   first clip in the same way.
   """
-  example = _prepare(
-      _Records(source, skip=True)[0], np.random.default_rng(0),
-      clip_length=clip_length, patch_size=patch_size, augment=augment,
-      degrade=degrade,
+  element = _Element(
+      source, skip=True, clip_length=clip_length, patch_size=patch_size,
+      augment=augment, degrade=degrade,
   )
+  example = element(0, np.random.default_rng(0))
   del example["skipped"]
   return {
       key: (np.zeros_like(value) if key in _ARRAYS else value)[None]
@@ -129,73 +129,86 @@ def example_batch(
   }
 
 
-def _prepare(example, rng, *, clip_length, patch_size, augment, degrade):
-  """One clip of a batch from a source's example and a generator."""
-  example = transforms.random_window(rng, example, length=clip_length)
-  if "bayer" in example:
-    from vidrestore_jax.data import raw
+class _Element:
+  """Makes an element of a batch from a record number: window, crop, the rest.
 
-    example = raw.random_patch(rng, example, size=patch_size, augment=augment)
-  else:
-    example = transforms.random_crop(rng, example, size=patch_size)
-    if augment:
-      example = transforms.random_orientation(rng, example)
-  if degrade is not None:
-    example = transforms.degrade(rng, example, degrade)
-  arrays = {
-      key: np.ascontiguousarray(example[key])
-      for key in _ARRAYS if key in example
-  }
-  numbers = {key: np.int32(example[key]) for key in ("index", "skipped")}
-  return dict(arrays, max_value=np.float32(example["max_value"]), **numbers)
-
-
-class _Records:
-  """A source whose examples know their `index`, and damaged ones replaced.
-
-  `skipped` is the number of damaged records that were passed over to come to
-  this one: the records before it, the last of the source before its first.
+  Its `skipped` is the number of records that were passed over because what is
+  needed of them is damaged: those before its `index`, the last record before
+  the first.
   """
 
-  def __init__(self, source, *, skip: bool):
-    self._source, self._skip = source, skip
-    self._damaged = {}  # Record -> what is wrong with it.
+  def __init__(
+      self, source, *, skip, clip_length, patch_size, augment, degrade
+  ):
+    self._source, self.count, self._skip = source, len(source), skip
+    # Where the source can, only what is cut out is decoded.
+    self._open = getattr(source, "open", source.__getitem__)
+    self._length, self._size = clip_length, patch_size
+    self._augment, self._degrade = augment, degrade
 
-  def __len__(self):
-    return len(self._source)
-
-  def __repr__(self):
-    return repr(self._source)
-
-  def __getitem__(self, index):
-    for skipped in range(len(self)):
-      record = (index + skipped) % len(self)
-      if record in self._damaged:
-        continue  # Found before; a look at it again may cost much.
+  def __call__(self, index, rng) -> dict:
+    state = rng.bit_generator.state
+    for skipped in range(self.count):
+      record = (index + skipped) % self.count
       try:
-        return dict(self._source[record], index=record, skipped=skipped)
+        arrays = self._prepare(self._open(record), rng)
       except CorruptRecord as error:
-        if not self._skip:
-          raise CorruptRecord(
-              f"{error} To train without such records, set on_corrupt to skip"
-              " (--config.data.on_corrupt=skip)."
-          ) from error
-        self._damaged[record] = str(error)
-    raise CorruptRecord(
-        f"None of the {len(self)} records of {self!r} can be read; the first:"
-        f" {self.damage(0)}"
-    )
+        self._pass_over(error)
+        rng.bit_generator.state = state  # As if it had not been tried.
+      else:
+        numbers = {"index": record, "skipped": skipped}
+        return arrays | {k: np.int32(v) for k, v in numbers.items()}
+    raise self._nothing()
+
+  def first(self) -> dict:
+    """The first of the source's examples that is whole."""
+    for record in range(self.count):
+      try:
+        return self._open(record)
+      except CorruptRecord as error:
+        self._pass_over(error)
+    raise self._nothing()
 
   def damage(self, record: int) -> str:
-    """What is wrong with a damaged record, which another process may have read.
-    """
-    if record not in self._damaged:
-      try:
-        self._source[record]
-        self._damaged[record] = f"Record {record} could not be read once."
-      except CorruptRecord as error:
-        self._damaged[record] = str(error)
-    return self._damaged[record]
+    """What is wrong with a record, which another process may have read."""
+    try:
+      self._source[record]
+    except CorruptRecord as error:
+      return str(error)
+    return f"Record {record} could not be read, but can be now."
+
+  def _pass_over(self, error: CorruptRecord):
+    if not self._skip:
+      raise CorruptRecord(
+          f"{error} To train without such records, set on_corrupt to skip"
+          " (--config.data.on_corrupt=skip)."
+      ) from error
+
+  def _nothing(self) -> CorruptRecord:
+    return CorruptRecord(
+        f"None of the {self.count} records of {self._source!r} can be read; the"
+        f" first: {self.damage(0)}"
+    )
+
+  def _prepare(self, example, rng) -> dict:
+    example = transforms.random_window(rng, example, length=self._length)
+    if "bayer" in example:
+      from vidrestore_jax.data import raw
+
+      example = raw.random_patch(
+          rng, example, size=self._size, augment=self._augment
+      )
+    else:
+      example = transforms.random_crop(rng, example, size=self._size)
+      if self._augment:
+        example = transforms.random_orientation(rng, example)
+    if self._degrade is not None:
+      example = transforms.degrade(rng, example, self._degrade)
+    arrays = {
+        key: np.ascontiguousarray(example[key])
+        for key in _ARRAYS if key in example
+    }
+    return arrays | {"max_value": np.float32(example["max_value"])}
 
 
 class _Batches(grain.MapDataset):
@@ -237,9 +250,9 @@ class _Stream(grain.DatasetIterator):
     skipped: clips so far that stand for a damaged one.
   """
 
-  def __init__(self, batches, records, workers: int, say):
+  def __init__(self, batches, element, workers: int, say):
     super().__init__()
-    self._batches, self._records = batches, records
+    self._batches, self._element = batches, element
     self._workers, self._say = workers, say
     self._taken = self.skipped = 0
     self._reported = set()  # Damaged records.
@@ -309,13 +322,13 @@ class _Stream(grain.DatasetIterator):
     self.skipped += int(np.count_nonzero(skipped))
     for last, count in zip(index.tolist(), skipped.tolist()):
       for back in range(count, 0, -1):
-        record = (last - back) % len(self._records)
+        record = (last - back) % self._element.count
         if record not in self._reported:
           self._reported.add(record)
           self._say(
               f"Damaged record {record} is passed over"
               f" ({len(self._reported)} so far):"
-              f" {self._records.damage(record)}"
+              f" {self._element.damage(record)}"
           )
 
 
@@ -324,8 +337,8 @@ def _in_threads(batches):
 
 
 def _check(
-    source, batch_size, clip_length, patch_size, seed, workers, shard_index,
-    shard_count,
+    source, element, batch_size, clip_length, patch_size, seed, workers,
+    shard_index, shard_count,
 ):
   for name, given, least in (
       ("batch_size", batch_size, 1), ("clip_length", clip_length, 1),
@@ -350,7 +363,7 @@ def _check(
     )
   if not len(source):
     raise ValueError(f"The source {source!r} holds no clip.")
-  first = source[0]
+  first = element.first()
   frames, height, width = first["clean"].shape[:3]
   if clip_length > frames:
     raise ValueError(
