@@ -14,7 +14,7 @@ from PIL import Image
 
 from vidrestore_jax import cli, models, released
 from vidrestore_jax.data import folders
-from vidrestore_jax.data.builders import davis
+from vidrestore_jax.data.builders import clip_folders, davis
 from vidrestore_jax.inference import frames_io, streaming
 
 TINY = dict(
@@ -338,15 +338,125 @@ def test_prepare_hands_its_arguments_to_the_builder(monkeypatch, capsys):
   assert "davis is ready: 3 in train, 2 in validation" in printed
 
 
-def test_the_command_that_an_unprepared_data_set_names_parses(tmp_path):
+@pytest.mark.parametrize("builder, name, origin", [
+    (davis, "davis", "DAVIS-2017-trainval-480p.zip"),
+    (clip_folders, "clip_folders", "FOLDER"),
+])
+def test_the_command_that_an_unprepared_data_set_names_parses(
+    tmp_path, builder, name, origin
+):
   home = tmp_path / "data sets; of $HOME"
   with pytest.raises(FileNotFoundError) as info:
-    davis.build(data_dir=home)
-  command = shlex.split(str(info.value).partition("type: ")[2])
+    builder.build(data_dir=home)
+  command = shlex.split(str(info.value).partition("ype: ")[2])
   assert command[0] == "vidrestore"
   arguments = cli._parser().parse_args(command[1:])
-  assert arguments.name == "davis" and arguments.data_dir == str(home)
-  assert arguments.origin == "DAVIS-2017-trainval-480p.zip"
+  assert arguments.name == name and arguments.data_dir == str(home)
+  assert arguments.origin == origin
+
+
+# Data sets.
+
+
+def _top(path, column, frame):
+  """Where a small frame starts in a column of a contact sheet, in pixels.
+
+  It is enlarged by whole pixels there, so it is found exactly.
+  """
+  sheet = np.asarray(Image.open(path).convert("RGB"))
+  scale = 320 // frame.shape[1]
+  large = frame.repeat(scale, 0).repeat(scale, 1)
+  left = 12 + column * (large.shape[1] + 6)
+  strip = sheet[:, left : left + large.shape[1]]
+  top = int((strip == large[0]).all((1, 2)).argmax())
+  np.testing.assert_array_equal(strip[top : top + len(large)], large)
+  return top
+
+
+def test_a_set_is_prepared_and_shown(tmp_path, capsys):
+  for seed, (side, name) in enumerate(
+      (side, name) for side in ("clean", "noisy") for name in ("a", "b")
+  ):
+    _write_clip(tmp_path / side / name, frames=7, seed=seed)
+  clean, noisy = (
+      {
+          name: folders.read_frames(sorted((tmp_path / side / name).iterdir()))
+          for name in ("a", "b")
+      }
+      for side in ("clean", "noisy")
+  )
+  where = ["--data-dir", tmp_path / "tfds", "--name=pairs", "--split=test"]
+  command = ["data", "prepare", "clip_folders", "--from", tmp_path / "clean"]
+  assert _run(*command, "--degraded", tmp_path / "noisy", *where) == 0
+  assert capsys.readouterr().out == "clip_folders is ready: 2 in test.\n"
+
+  out = tmp_path / "look.png"
+  command = ["data", "show", "clip_folders", *where, "--out", out]
+  assert _run(*command) == 0
+  assert capsys.readouterr().out.splitlines() == [
+      "clip_folders: sequences 2, frames 14 (7 each)",
+      "19x14, 8 bit: files 28",
+      "white is 255; clean and degraded",
+      f"{out}: a picture of 2 of them.",
+  ]
+  tops = []
+  for name in ("a", "b"):
+    for frames in (noisy, clean):
+      row = frames[name][0][[0, 3, 6]]
+      (top,) = {_top(out, column, frame) for column, frame in enumerate(row)}
+      tops.append(top)
+  assert tops == sorted(tops)  # Degraded above clean, a above b.
+
+
+def test_sources_without_preparation_are_shown(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert _run("data", "show", "procedural", "--clips=2") == 0
+  assert capsys.readouterr().out.splitlines() == [
+      "procedural: clips 2, of 5 frames",
+      "96x96, 8 bit",
+      "white is 255; clean only",
+      "procedural.png: a picture of 2 of them.",
+  ]
+  _write_clip(tmp_path / "clips" / "short", frames=2, dtype=np.uint16)
+  _write_clip(tmp_path / "clips" / "one", frames=1, dtype=np.uint16)
+  assert _run("data", "show", "folders", "--from=clips") == 0
+  assert capsys.readouterr().out.splitlines()[:3] == [
+      "folders: sequences 2, frames 3 (1 to 2 each)",
+      "19x14, 16 bit: files 3",
+      "white is 65535; clean only",
+  ]
+  given = "source={'name': 'procedural', 'size': 1, 'height': 32, 'width': 48}"
+  command = ["data", "show", "raw", "--set", given, "--set", "seed=3"]
+  assert _run(*command) == 0
+  assert capsys.readouterr().out.splitlines()[1:4] == [
+      "48x32, 16 bit", "one channel, GBRG", "white is 3855; clean only",
+  ]
+  command = ["data", "show", "procedural", "--degradation=compression.jpeg"]
+  assert _run(*command, "--set=height=32", "--clips=1", "--out=x.png") == 0
+  printed = capsys.readouterr().out
+  assert "clean and degraded" in printed and "96x32" in printed
+  assert sorted(p.name for p in tmp_path.glob("*.png")) == [
+      "folders.png", "procedural.png", "raw.png", "x.png",
+  ]
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
+  for arguments, fragments in (
+      (["davis", "--data-dir", tmp_path], ["not prepared", "data prepare"]),
+      (["davis", "--from=x"], ["davis takes no --from", "data prepare"]),
+      (["procedural", "--clips=0"], ["--clips", "at least 1"]),
+      (["procedural", "--out=look.jpg"], ["PNG", "look.jpg"]),
+      (["procedural", "--out", tmp_path / "no" / "x.png"], ["no folder"]),
+      (["procedural", "--set=height"], ["KEY=VALUE", "'height'"]),
+      (["procedural", "--split=test"], ["takes no argument split"]),
+      (["raw"], ["needs the argument source"]),
+      (["kinetics"], ["'kinetics'", "davis"]),
+      (["folders", "--from", tmp_path], ["holds no frame"]),
+  ):
+    _fails(capsys, _run("data", "show", *arguments), *fragments)
+  command = ["data", "prepare", "davis", "--from", tmp_path, "--split=val"]
+  _fails(capsys, _run(*command), "davis is prepared without --split")
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_help_needs_the_standard_library_alone():

@@ -365,11 +365,11 @@ def test_pairs_of_folders_are_exact_in_sixteen_bits(tmp_path):
   clean = _pairs(tmp_path)
   counts = clip_folders.prepare(
       tmp_path / "clean", tmp_path / "tfds", degraded=tmp_path / "rain",
-      name="rain", split="test",
+      dataset="rain", split="test",
   )
   assert counts == {"test": 2}
   source = clip_folders.build(
-      data_dir=tmp_path / "tfds", name="rain", split="test", length=3
+      data_dir=tmp_path / "tfds", dataset="rain", split="test", length=3
   )
   assert len(source) == 6
   item = source[4]
@@ -377,7 +377,7 @@ def test_pairs_of_folders_are_exact_in_sixteen_bits(tmp_path):
   np.testing.assert_array_equal(item["clean"], clean["b"][1:4])
   np.testing.assert_array_equal(item["degraded"], clean["b"][1:4] + 1)
   with pytest.raises(FileNotFoundError) as info:
-    clip_folders.build(data_dir=tmp_path / "tfds", name="rain")
+    clip_folders.build(data_dir=tmp_path / "tfds", dataset="rain")
   assert str(info.value).endswith(
       "Type: vidrestore data prepare clip_folders --from=FOLDER --name=rain"
       f" --split=train --data-dir={tmp_path / 'tfds'}"
@@ -391,8 +391,8 @@ def test_folders_that_do_not_pair_are_refused(tmp_path):
       degraded=tmp_path / "rain",
   )
   for name in ("a b", "../a", "a__b", ""):
-    with pytest.raises(ValueError, match="A name is letters and digits"):
-      clip_folders.prepare(**given, name=name)
+    with pytest.raises(ValueError, match="The name of a set is letters"):
+      clip_folders.prepare(**given, dataset=name)
   (tmp_path / "rain" / "b" / "4.png").unlink()
   with pytest.raises(ValueError, match=r"Frame 4 of clip b exists only among"):
     clip_folders.prepare(**given)

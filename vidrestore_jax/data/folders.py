@@ -7,6 +7,7 @@ with one line that names it.
 """
 
 import collections
+import functools
 import io
 import pathlib
 import re
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+
+from vidrestore_jax.data.lazy import LazyClip
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -143,7 +146,7 @@ def read_frames(paths: Sequence) -> tuple[np.ndarray, int]:
   return np.stack(frames), int(np.iinfo(frames[0].dtype).max)
 
 
-def decode(encoded: bytes, name) -> np.ndarray:
+def decode(encoded: bytes, name, box=None) -> np.ndarray:
   """Pixels of an encoded PNG or JPEG: uint8 or uint16 `[H, W, 3]`.
 
   Greyscale becomes three equal channels. An alpha channel is dropped where it
@@ -153,21 +156,30 @@ def decode(encoded: bytes, name) -> np.ndarray:
   Args:
     encoded: the file's content.
     name: what errors call it.
+    box: (top, bottom, left, right) of the part to return; None is all. The
+      file is decoded, and so checked, to its end; but to copy the pixels of a
+      whole frame takes as long as to decode them from JPEG.
 
   Raises:
     ValueError: the bytes are no image, are cut short, or are of a kind that
-      is not supported.
+      is not supported, or hold less than the box.
   """
-  pixels = decode_native(encoded, name)
+  pixels = decode_native(encoded, name, box)
   return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
 
 
-def decode_native(encoded: bytes, name) -> np.ndarray:
+def decode_native(encoded: bytes, name, box=None) -> np.ndarray:
   """`decode`, but greyscale stays one channel: `[H, W, 1]` or `[H, W, 3]`."""
   with _open(encoded, name) as image:
     _check_mode(image, name)
+    if box is not None and (box[1] > image.height or box[3] > image.width):
+      raise ValueError(
+          f"{name} is {image.width}x{image.height}, but rows to {box[1]} and"
+          f" columns to {box[3]} of it are asked for. It has changed since it"
+          " was looked at."
+      )
     try:
-      pixels = _pixels(image, encoded)
+      pixels = _pixels(image, encoded, box)
     except (OSError, SyntaxError, EOFError) as error:
       raise _cut_short(name, error, encoded) from error
   channels = pixels.shape[-1]
@@ -256,19 +268,24 @@ def too_large(name) -> CorruptRecord:
   )
 
 
-def _pixels(image, encoded):
+def _pixels(image, encoded, box=None):
   """Decodes to `[H, W, C]` with 1 to 4 channels, the last of 2 or 4 alpha."""
+  top, bottom, left, right = box or (0, image.height, 0, image.width)
+  part = slice(top, bottom), slice(left, right)
   transparency = "transparency" in image.info  # A colour, or a palette's.
   if _depth(image) == 16:
     if transparency:
       raise OSError("16 bit with a transparent colour is not supported")
     if image.mode.startswith("I;16"):
-      return np.asarray(image).astype(np.uint16)[..., None]  # Native order.
-    return _both_bytes(image, encoded)
+      pixels = np.asarray(image)[part]
+      return pixels.astype(np.uint16)[..., None]  # Native order.
+    return _both_bytes(image, encoded)[part]
   if transparency or image.mode == "PA":
     image = image.convert("RGBA")
   elif image.mode in ("1", "P"):
     image = image.convert("L" if image.mode == "1" else "RGB")
+  if box is not None:
+    image = image.crop((left, top, right, bottom))
   pixels = np.asarray(image)
   return pixels if pixels.ndim == 3 else pixels[..., None]
 
@@ -302,10 +319,22 @@ def _layout_of(frame):
   return frame.shape[1], frame.shape[0], 8 * frame.dtype.itemsize
 
 
-def _header(path):
-  """Width, height and bits per channel of a frame file."""
-  with _open(path, path) as image:
+def header(source, name) -> tuple[int, int, int]:
+  """Width, height and bits per channel of a frame; its pixels are not decoded.
+
+  Args:
+    source: a path, or the file's content.
+    name: what errors call it.
+
+  Raises:
+    ValueError: it is no PNG or JPEG.
+  """
+  with _open(source, name) as image:
     return *image.size, _depth(image)
+
+
+def _header(path):
+  return header(path, path)
 
 
 def _check_alike(layouts):
@@ -379,6 +408,13 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
 # The source
 
 
+def _read_patch(paths, first, end, box):
+  """Frames first .. end - 1, cut to a box."""
+  return np.stack([
+      decode(path.read_bytes(), path, box) for path in paths[first:end]
+  ])
+
+
 class FolderClips:
   """Windows of `length` frames from a folder of clips, or of pairs.
 
@@ -387,6 +423,9 @@ class FolderClips:
   frames that a window needs.
 
   Attributes:
+    names, frame_counts: of the clips.
+    layouts: "WIDTHxHEIGHT, DEPTH bit" -> number of files, degraded ones too.
+    partial: False; nothing says what the whole would be.
     clips: `[(name, clean paths, degraded paths or None)]`.
     windows: `[(clip, first frame)]`, one per index.
   """
@@ -400,11 +439,18 @@ class FolderClips:
       self.clips = [(name, frames, None) for name, frames in found]
     else:
       self.clips = check_pairs(found, find_clips(degraded), clean, degraded)
+    self.layouts, self.partial = collections.Counter(), False
     for name, *sides in self.clips:
       for frames in sides:
         if frames is not None:
           _check_length(name, frames, length)
-          _check_alike([(frame, _header(frame)) for frame in frames])
+          headers = [_header(frame) for frame in frames]
+          _check_alike(list(zip(frames, headers)))
+          width, height, depth = headers[0]
+          self.layouts[f"{width}x{height}, {depth} bit"] += len(frames)
+    self._sizes = [_header(frames[0]) for _, frames, _ in self.clips]
+    self.names = [name for name, _, _ in self.clips]
+    self.frame_counts = [len(frames) for _, frames, _ in self.clips]
     self.length = length
     self.windows = [
         (clip, start)
@@ -425,14 +471,34 @@ class FolderClips:
   def __getitem__(self, index) -> dict:
     """Window `index`: `clean` (and `degraded`) `[T, H, W, 3]`."""
     clip, start = self.windows[index]
-    name, clean, degraded = self.clips[clip]
-    window = slice(start, start + self.length)
-    frames, max_value = read_frames(clean[window])
-    example = dict(
-        clean=frames, max_value=max_value, name=f"{name}/{clean[start].stem}"
-    )
+    name, clean, _ = self.clips[clip]
+    times = range(start, start + self.length)
+    return dict(self.frames(clip, times), name=f"{name}/{clean[start].stem}")
+
+  def open(self, index) -> dict:
+    """As `self[index]`, but with `LazyClip`s."""
+    clip, start = self.windows[index]
+    name, *sides = self.clips[clip]
+    width, height, depth = self._sizes[clip]
+    shape = (self.length, height, width, 3)
+    example = {
+        key: LazyClip(
+            functools.partial(_read_patch, paths), shape, f"uint{depth}", start
+        )
+        for key, paths in zip(("clean", "degraded"), sides)
+        if paths is not None
+    }
+    white = int(np.iinfo(f"uint{depth}").max)
+    name = f"{name}/{sides[0][start].stem}"
+    return dict(example, max_value=white, name=name)
+
+  def frames(self, clip: int, times) -> dict:
+    """Any frames of a clip, by their numbers, as an item without name."""
+    _, clean, degraded = self.clips[clip]
+    frames, max_value = read_frames([clean[t] for t in times])
+    example = dict(clean=frames, max_value=max_value)
     if degraded is not None:
-      example["degraded"], _ = read_frames(degraded[window])
+      example["degraded"], _ = read_frames([degraded[t] for t in times])
     return example
 
 

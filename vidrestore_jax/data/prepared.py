@@ -647,8 +647,8 @@ class PreparedClips:
     names: of the sequences, in order.
     frame_counts: frames of each sequence.
     length, stride: of the windows, in frames; length None is the whole.
-    layouts: "WIDTHxHEIGHT, DEPTH bit" -> number of stored frames of the
-      splits, degraded ones included.
+    layouts: "WIDTHxHEIGHT, DEPTH bit" -> number of stored files of the splits,
+      degraded ones too.
     partial: whether the set was prepared with --partial.
   """
 

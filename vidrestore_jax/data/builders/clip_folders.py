@@ -25,7 +25,7 @@ class ClipFolders(prepared.Dataset):
 
 
 def prepare(
-    source_path, data_dir=None, *, partial=False, name="me", split="train",
+    source_path, data_dir=None, *, partial=False, dataset="me", split="train",
     degraded=None,
 ) -> dict[str, int]:
   """Writes the clips under `source_path`; see prepared.prepare.
@@ -35,8 +35,8 @@ def prepare(
     data_dir: where TFDS data lies; None is $TFDS_DATA_DIR, else
       ~/tensorflow_datasets.
     partial: leave out clips that have no partner in `degraded`.
-    name: of the set; letters, digits and underscores.
-    split: of the set; the same.
+    dataset: name of the set; letters, digits and underscores.
+    split: name of the split; the same.
     degraded: a folder laid out alike, for pairs.
 
   Returns:
@@ -69,33 +69,33 @@ def prepare(
         )
     ]
   counts = prepared.prepare(
-      ClipFolders, {_key(name, split): found}, data_dir, partial=partial
+      ClipFolders, {_key(dataset, split): found}, data_dir, partial=partial
   )
-  return {split: counts[_key(name, split)]}
+  return {split: counts[_key(dataset, split)]}
 
 
 def build(
-    *, data_dir=None, name="me", split="train", length=5, stride=1
+    *, data_dir=None, dataset="me", split="train", length=5, stride=1
 ) -> prepared.PreparedClips:
   """The source for `data.build("clip_folders", ...)`; see prepared.build.
 
   Args:
-    data_dir, name, split: as `prepare` was given.
+    data_dir, dataset, split: as `prepare` was given.
     length: frames per window; None for one window per clip, all of it.
     stride: frames from one window's start to the next.
   """
   return prepared.build(
-      ClipFolders, data_dir=data_dir, split=_key(name, split), length=length,
-      stride=stride, options=f" --name={name} --split={split}",
+      ClipFolders, data_dir=data_dir, split=_key(dataset, split), length=length,
+      stride=stride, options=f" --name={dataset} --split={split}",
   )
 
 
-def _key(name, split):
-  """The split of ClipFolders that holds `split` of the set `name`."""
-  for what, given in (("name", name), ("split", split)):
+def _key(dataset, split):
+  """The split of ClipFolders that holds `split` of the set `dataset`."""
+  for what, given in (("name of a set", dataset), ("name of a split", split)):
     if not re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", given):
       raise ValueError(
-          f"A {what} is letters and digits, single underscores between them,"
+          f"The {what} is letters and digits, single underscores between them,"
           f" but got {given!r}."
       )
-  return f"{name}__{split}"
+  return f"{dataset}__{split}"
