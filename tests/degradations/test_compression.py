@@ -50,14 +50,13 @@ def test_jpeg_takes_gray_and_draws_within_its_range():
     _error(compression.jpeg, _clip(), quality=(0, 50))
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
 def test_video_loses_more_and_takes_fewer_bytes_at_a_higher_rate_factor(codec):
   pytest.importorskip("av")
   clip, results = _clip(), []
   for crf in (10, 30, 45):
     error, card = _error(
-        compression.video, clip, codec=codec, crf=(crf, crf),
-        preset="ultrafast",
+        compression.video, clip, codec=codec, crf=(crf, crf)
     )
     assert card["crf"] == crf and card["codec"] == codec
     results.append((error, -card["bytes"]))
@@ -65,7 +64,7 @@ def test_video_loses_more_and_takes_fewer_bytes_at_a_higher_rate_factor(codec):
   assert len(set(results)) == 3
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
 def test_video_takes_frames_of_any_size(codec):
   pytest.importorskip("av")
   for shape in ((2, 5, 7, 3), (1, 66, 1, 3)):
@@ -88,7 +87,7 @@ def test_video_keeps_frames_in_their_order():
     [
         (compression.jpeg, {}),
         (compression.video, {}),
-        (compression.video, {"codec": "hevc"}),
+        (compression.video, {"codec": "vp9"}),
     ],
 )
 def test_the_same_seed_gives_the_same_bytes_and_card(function, options):
@@ -96,8 +95,9 @@ def test_the_same_seed_gives_the_same_bytes_and_card(function, options):
     pytest.importorskip("av")
   clip = _clip()
   one, card = function(np.random.default_rng(1), clip, **options)
-  two, again = function(np.random.default_rng(1), clip, **options)
-  assert one.tobytes() == two.tobytes()
+  for _ in range(5):  # Coders are seldom wrong about it, but they are.
+    two, again = function(np.random.default_rng(1), clip, **options)
+    assert one.tobytes() == two.tobytes()
   assert json.loads(json.dumps(card)) == again == card
 
 
@@ -108,9 +108,7 @@ def test_a_missing_pyav_names_the_extra(monkeypatch):
 
 
 def test_unknown_codecs_are_named():
-  with pytest.raises(ValueError, match="one of h264, hevc, but is 'vp9'"):
-    compression.video(np.random.default_rng(0), _clip(), codec="vp9")
-  with pytest.raises(ValueError, match="veryslow, but is 'slowest'"):
-    compression.video(np.random.default_rng(0), _clip(), preset="slowest")
+  with pytest.raises(ValueError, match="one of h264, vp9, but is 'hevc'"):
+    compression.video(np.random.default_rng(0), _clip(), codec="hevc")
   with pytest.raises(ValueError, match="crf needs 0"):
     compression.video(np.random.default_rng(0), _clip(), crf=(10, 60))
