@@ -164,6 +164,24 @@ def test_takes_are_drawn_per_frame_from_seed_and_index(tmp_path):
   np.testing.assert_array_equal(copy[1]["degraded"], drawn[7][1]["degraded"])
 
 
+def test_a_patch_is_the_patch_of_the_whole(tmp_path, clips):
+  _prepare(tmp_path, _paired(tmp_path))
+  _prepare(tmp_path)
+  for source in (_build(tmp_path, "test", 3, seed=5), _build(tmp_path)):
+    for index in range(len(source)):
+      lazy, whole = source.open(index), source[index]
+      assert lazy.keys() == whole.keys()
+      for key in ("clean", "degraded"):
+        if key in whole:
+          assert lazy[key].shape == whole[key].shape
+          assert lazy[key].dtype == whole[key].dtype
+          np.testing.assert_array_equal(np.asarray(lazy[key]), whole[key])
+          np.testing.assert_array_equal(
+              lazy[key][1:3][:, 1:3, 2:6], whole[key][1:3, 1:3, 2:6]
+          )
+      assert (lazy["name"], lazy["max_value"]) == (whole["name"], 255)
+
+
 class Tiff(prepared.Dataset):
   """16-bit mosaics, which come as TIFF."""
 
@@ -228,6 +246,8 @@ def test_damaged_records_are_named_and_the_others_still_read(
       message = str(info.value)
       assert "Frame 1 of sequence b in train of Toy is damaged" in message
       assert home in message and "\n" not in message
+      with pytest.raises(folders.CorruptRecord, match="Frame 1 of sequence b"):
+        np.asarray(source.open(index)["clean"])
     np.testing.assert_array_equal(source[2]["clean"], clips["b"][2:])
     np.testing.assert_array_equal(source[3]["clean"], clips["a"])
   shards[1].unlink()

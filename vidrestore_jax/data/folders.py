@@ -395,7 +395,7 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
       )
     partners = {frame.stem: frame for frame in theirs[name]}
     theirs[name] = [partners[frame.stem] for frame in frames]
-    layouts = [_header(path) for path in (frames[0], theirs[name][0])]
+    layouts = [header(path, path) for path in (frames[0], theirs[name][0])]
     if layouts[0] != layouts[1]:
       texts = ["{}x{} with {} bits".format(*layout) for layout in layouts]
       raise ValueError(
@@ -444,11 +444,11 @@ class FolderClips:
       for frames in sides:
         if frames is not None:
           _check_length(name, frames, length)
-          headers = [_header(frame) for frame in frames]
+          headers = [header(frame, frame) for frame in frames]
           _check_alike(list(zip(frames, headers)))
           width, height, depth = headers[0]
           self.layouts[f"{width}x{height}, {depth} bit"] += len(frames)
-    self._sizes = [_header(frames[0]) for _, frames, _ in self.clips]
+    self._sizes = [header(frames[0], frames[0]) for _, frames, _ in self.clips]
     self.names = [name for name, _, _ in self.clips]
     self.frame_counts = [len(frames) for _, frames, _ in self.clips]
     self.length = length

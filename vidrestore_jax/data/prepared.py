@@ -19,6 +19,7 @@ import bisect
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -38,6 +39,7 @@ from tensorflow_datasets.core import example_parser
 from tensorflow_datasets.core import utils as tfds_utils
 
 from vidrestore_jax.data import folders
+from vidrestore_jax.data.lazy import LazyClip
 
 # TFDS keeps the frames of the shard that it writes in memory.
 _SHARD_BYTES = 128 << 20
@@ -729,24 +731,64 @@ class PreparedClips:
     Raises:
       CorruptRecord: a frame cannot be read; names set, sequence and frame.
     """
+    sequence, times, takes, name = self._window(index)
+    return dict(self.frames(sequence, times, takes), name=name)
+
+  def open(self, index) -> dict:
+    """As `self[index]`, but with `LazyClip`s where pixels are read as stored.
+
+    Raises:
+      CorruptRecord: as `self[index]`, here or when a clip is read.
+    """
+    if self._decode is not folders.decode:
+      return self[index]
+    sequence, times, takes, name = self._window(index)
+    first = self.encoded(sequence, times[0])
+    try:
+      width, height, depth = folders.header(first, name)
+    except folders.CorruptRecord as error:
+      raise self._corrupt(sequence, times[0], None, error) from error
+    white = int(np.iinfo(f"uint{depth}").max)
+    item = dict(max_value=self._max_value or white, **self._extra, name=name)
+    sides = {"clean": [None] * len(times)}
+    if self._sequences[sequence][-1]:
+      sides["degraded"] = [0] * len(times) if takes is None else takes
+    for key, chosen in sides.items():
+      item[key] = LazyClip(
+          functools.partial(self._patch, sequence, times, chosen),
+          (len(times), height, width, 3),
+          f"uint{depth}",
+      )
+    return item
+
+  def _window(self, index):
+    """(sequence, frame numbers, their takes or None, name) of a clip."""
     index = int(index)
     if not 0 <= index < len(self):
       raise IndexError(f"clip {index} of {len(self)}")
     window = index % self._ends[-1]
-    number = bisect.bisect_right(self._ends, window)
-    before = self._ends[number - 1] if number else 0
+    sequence = bisect.bisect_right(self._ends, window)
+    before = self._ends[sequence - 1] if sequence else 0
     start = (window - before) * self.stride
-    times = range(start, start + (self.length or self.frame_counts[number]))
+    frames = self.frame_counts[sequence]
+    times = range(start, start + (self.length or frames))
     takes = None
     if self._seed is not None:
       random = np.random.default_rng([self._seed, index])
       takes = random.integers(
-          max(self._sequences[number][-1], 1), size=len(times)
+          max(self._sequences[sequence][-1], 1), size=len(times)
       )
-    name = self.names[number]
+    name = self.names[sequence]
     if self.length is not None:
       name += f"/{start:05d}"
-    return dict(self.frames(number, times, takes), name=name)
+    return sequence, times, takes, name
+
+  def _patch(self, sequence, times, takes, first, end, box):
+    """A part of a window, as LazyClip asks for it."""
+    return np.stack([
+        self._frame(sequence, times[t], takes[t], box)
+        for t in range(first, end)
+    ])
 
   def frames(self, sequence: int, times, takes=None) -> dict:
     """Any frames of a sequence, as an item without name.
@@ -768,7 +810,7 @@ class PreparedClips:
     if self._sequences[sequence][-1]:
       takes = [0] * len(times) if takes is None else takes
       item["degraded"] = np.stack([
-          self._frame(sequence, t, int(take)) for t, take in zip(times, takes)
+          self._frame(sequence, t, take) for t, take in zip(times, takes)
       ])
     return item
 
@@ -784,7 +826,7 @@ class PreparedClips:
       CorruptRecord: the record cannot be read.
     """
     source, first, frames, _ = self._sequences[sequence]
-    record = first + frame + (0 if take is None else frames * (1 + take))
+    record = first + frame + (0 if take is None else frames * (1 + int(take)))
     try:
       file, encoded = self._sources[source][record]
     except (ValueError, RuntimeError, OSError, TypeError, KeyError) as error:
@@ -793,10 +835,13 @@ class PreparedClips:
       raise self._corrupt(sequence, frame, take, f"its record holds {file}")
     return encoded
 
-  def _frame(self, sequence, frame, take=None):
+  def _frame(self, sequence, frame, take=None, box=None):
     encoded = self.encoded(sequence, frame, take)
+    name = self.names[sequence]
     try:
-      return self._decode(encoded, self.names[sequence])
+      if box is not None:
+        return folders.decode(encoded, name, box)
+      return self._decode(encoded, name)
     except folders.CorruptRecord as error:
       cause = f"{len(encoded)} bytes that are no whole image"
       raise self._corrupt(sequence, frame, take, cause) from error
