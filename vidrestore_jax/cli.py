@@ -466,7 +466,7 @@ def _list(arguments):
 
 
 def _print_entry(name, text):
-  print(f"  {name:<12} {text}")
+  print(f"  {name:<16} {text}")
 
 
 def _summary(path):
