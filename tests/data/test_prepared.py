@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vidrestore_jax.data import folders, prepared
+from vidrestore_jax.data.prepared import dataset, reading
 from vidrestore_jax.inference import frames_io
 
 
@@ -82,7 +83,7 @@ def _paired(tmp_path, takes=3):
 
 def test_windows_are_exact_across_shards(tmp_path, clips, monkeypatch):
   size = len((tmp_path / "files" / "b" / "000.png").read_bytes())
-  monkeypatch.setattr(prepared, "_SHARD_BYTES", 3 * size)
+  monkeypatch.setattr(dataset, "_SHARD_BYTES", 3 * size)
   assert _prepare(tmp_path) == {"train": 2}
   assert len(list((tmp_path / "tfds").rglob("*array_record*"))) == 3
   source = _build(tmp_path)
@@ -108,9 +109,9 @@ def test_windows_are_exact_across_shards(tmp_path, clips, monkeypatch):
 def test_a_clip_costs_its_own_frames_alone(tmp_path, clips, monkeypatch):
   _prepare(tmp_path)
   read = []
-  real = prepared._Records.__getitem__
+  real = reading._Records.__getitem__
   monkeypatch.setattr(
-      prepared._Records, "__getitem__",
+      reading._Records, "__getitem__",
       lambda self, record: (read.append(record), real(self, record))[1],
   )
   source = _build(tmp_path, length=2)
@@ -231,7 +232,7 @@ def _shards(tmp_path):
 def test_damaged_records_are_named_and_the_others_still_read(
     tmp_path, clips, monkeypatch
 ):
-  monkeypatch.setattr(prepared, "_SHARD_BYTES", 1)  # A shard per frame.
+  monkeypatch.setattr(dataset, "_SHARD_BYTES", 1)  # A shard per frame.
   _prepare(tmp_path)
   shards = _shards(tmp_path)
   whole = shards[1].read_bytes()
