@@ -144,6 +144,63 @@ def test_the_log_holds_means_rates_and_speed(tmp_path):
   assert any(s.startswith("step 10/20") and "left" in s for s in said)
 
 
+def test_the_next_batch_is_sent_before_the_last_step_is_waited_for(
+    tmp_path, monkeypatch
+):
+  """So a device that is fed in time computes without a pause."""
+  events = []
+  mesh = sharding.data_mesh(4, jax.devices()[:1])
+  inner = sharding.jit_step(
+      functools.partial(
+          step.train_step, task=Fit(), tx=optax.adam(1e-2), ema_decay=0.9
+      ),
+      mesh,
+  )
+
+  def to_devices(batch):
+    events.append("send")
+    return sharding.to_devices(batch, mesh)
+
+  def train_step(state, batch):
+    events.append("step")
+    return inner(state, batch)
+
+  def device_get(tree):
+    if isinstance(tree, dict) and "finite" in tree:
+      events.append("wait")
+    return jax.device_get(tree)
+
+  class Jax:
+    """The loop's jax, with an ear at the metrics."""
+
+    def __getattr__(self, name):
+      return device_get if name == "device_get" else getattr(jax, name)
+
+  monkeypatch.setattr(loop, "jax", Jax())
+  run(
+      tmp_path, steps=6, to_devices=to_devices, train_step=train_step,
+      log_every=4, checkpoint_every=0,
+  )
+  one = ["send", "step"]
+  assert events == [
+      *one, *one, "wait", *one, "wait", *one, "wait",
+      "wait",  # Step 4 is logged.
+      *one, *one, "wait", "wait",
+  ]
+
+
+def test_the_log_shows_what_the_data_counts(tmp_path):
+  counted, said = iter((0, 3)), []
+  run(
+      tmp_path, steps=10, counts=lambda: {"skipped": next(counted)},
+      say=said.append,
+  )
+  lines = [line for line in said if line.startswith("step ") and "/" in line]
+  assert [line.endswith("  skipped 3") for line in lines] == [False, True]
+  logged = [line["skipped"] for line in writers.read(tmp_path)]
+  assert logged == [0, 3]
+
+
 def test_evaluation_is_logged_and_decides_which_checkpoint_is_best(tmp_path):
   scores = {6: 30.0, 12: 35.0, 18: 31.0, 20: 32.0}
 
