@@ -186,6 +186,11 @@ def source_clips(source) -> Iterator[dict]:
     yield source[index]
 
 
+@functools.cache
+def _compiled(**degradation):
+  return jax.jit(degradations.build(**degradation))
+
+
 def degraded_on_device(source, degradation: dict, seed: int) -> Iterator[dict]:
   """The items of a source with `degraded`, drawn as the train step draws it.
 
@@ -198,7 +203,7 @@ def degraded_on_device(source, degradation: dict, seed: int) -> Iterator[dict]:
     degradation: name and arguments of a degradation of the device.
     seed: of all draws.
   """
-  degrade = jax.jit(degradations.build(**degradation))
+  degrade = _compiled(**degradation)
   for index, item in enumerate(source_clips(source)):
     key = jax.random.fold_in(jax.random.key(seed), index)
     white, clean = item["max_value"], item["clean"]
