@@ -3,10 +3,16 @@
 import contextlib
 import functools
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 
 import grain
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidrestore_jax.data import folders, lazy, pipeline, procedural
 
@@ -311,6 +317,73 @@ def test_workers_read_what_none_reads_and_resume_in_other_numbers():
       _assert_equal([next(fresh) for _ in range(9)], expected[11:])
       assert fresh.skipped == reference.skipped
       assert len(said) == 3
+
+
+@pytest.mark.slow  # A spawned process: 5 s.
+def test_damage_that_a_worker_meets_stops_the_reading_by_name():
+  whole = _batches(_Source(60), 9)
+  met = int(whole[7]["index"][1])  # By then a worker reads.
+  iterator = pipeline.train_iterator(
+      _Source(60, broken=(met,)), workers=1, **_COMMON
+  )
+  with contextlib.closing(iterator):
+    _assert_equal([next(iterator) for _ in range(7)], whole[:7])
+    with pytest.raises(
+        folders.CorruptRecord, match=f"^clip {met} is cut short .*=skip"
+    ):
+      next(iterator)
+  assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow  # A spawned process: 5 s.
+def test_a_worker_that_dies_ends_the_reading_in_one_line():
+  iterator = pipeline.train_iterator(_Source(60), workers=1, **_COMMON)
+  with contextlib.closing(iterator):
+    for _ in range(6):
+      batch = next(iterator)
+    assert type(batch["clean"]) is np.ndarray  # No memory of the worker's.
+    worker, = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(
+        ChildProcessError, match=r"exit code -9.*config\.data\.workers"
+    ):
+      for _ in range(20):
+        next(iterator)
+
+
+@pytest.mark.slow  # Spawned processes: 5 s.
+def test_an_end_by_damage_is_one_line_with_workers_too(tmp_path):
+  """Nothing of Python's own on memory or processes that were left."""
+  rng = np.random.default_rng(0)
+  for record in range(60):
+    path = tmp_path / f"clip{record:02}" / "0.png"
+    path.parent.mkdir()
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+  source = folders.build(tmp_path, length=1)
+  given = dict(batch_size=4, clip_length=1, patch_size=48, seed=5)
+  met = int(_batches(source, 9, **given)[8]["index"][0])
+  damaged = tmp_path / f"clip{met:02}" / "0.png"
+  damaged.write_bytes(damaged.read_bytes()[:900])
+  code = f"""if __name__ == "__main__":
+    import contextlib, sys
+    from vidrestore_jax.data import folders, pipeline
+    source = folders.build({str(tmp_path)!r}, length=1)
+    iterator = pipeline.train_iterator(source, workers=2, **{given})
+    with contextlib.closing(iterator):
+      try:
+        for count in range(20):
+          next(iterator)
+      except folders.CorruptRecord as error:
+        sys.exit(f"{{count}}: {{error}}")
+  """
+  script = tmp_path / "script.py"
+  script.write_text(code)
+  done = subprocess.run(
+      [sys.executable, script], capture_output=True, text=True, timeout=120
+  )
+  line, = done.stderr.splitlines()
+  assert line.startswith(f"8: {damaged} is damaged, cut short"), line
+  assert done.returncode == 1 and not done.stdout
 
 
 @pytest.mark.parametrize(

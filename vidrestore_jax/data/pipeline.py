@@ -26,6 +26,8 @@ _HEAD = 4
 # Two batches under way keep all threads at work from one to the next; the
 # default buffer of 500 would hold gigabytes.
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+# Smaller arrays come from workers by pipe rather than by shared memory.
+_SHARED = grain.experimental.DatasetOptions(min_shm_size=1024)
 
 
 def train_iterator(
@@ -272,6 +274,7 @@ class _Stream(grain.DatasetIterator):
           f"A process that reads the data died: {error} Where it ran out of"
           " memory, use fewer (--config.data.workers)."
       ) from error
+    batch = _owned(batch)
     self._taken += 1
     skipped = batch.pop("skipped")
     if skipped.any():
@@ -288,10 +291,11 @@ class _Stream(grain.DatasetIterator):
       self._readers = [_in_threads(head)]
       return
     _mark_flags_parsed()
+    rest = grain.experimental.WithOptionsIterDataset(
+        head[_HEAD:].to_iter_dataset(_READ), _SHARED
+    )
     rest = iter(
-        head[_HEAD:]
-        .to_iter_dataset(_READ)
-        .mp_prefetch(
+        rest.mp_prefetch(
             grain.MultiprocessingOptions(
                 num_workers=self._workers, per_worker_buffer_size=2
             )
@@ -330,6 +334,19 @@ class _Stream(grain.DatasetIterator):
               f" ({len(self._reported)} so far):"
               f" {self._element.damage(record)}"
           )
+
+
+def _owned(batch: dict) -> dict:
+  """Copies what lies in memory shared with a worker, and gives that back.
+
+  So a run that ends, or is ended, leaves none of it behind.
+  """
+  owned = {
+      key: value if type(value) is np.ndarray else np.array(value)
+      for key, value in batch.items()
+  }
+  batch.clear()  # Grain's threads hold the last one.
+  return owned
 
 
 def _in_threads(batches):
