@@ -4,6 +4,10 @@ A source has `len(source)` and `source[i] -> {"clean": uint8 or uint16
 [T, H, W, C], "max_value": int, "name": str}`, and where it knows them
 `degraded` (laid out as `clean`) and `flow` (float32 [T, H, W, 2], pixels,
 from frame t into frame t - 1). Everything is NumPy; no jax, no tensorflow.
+
+A source may have `open(i)`, the same item with `lazy.LazyClip`s, of which only
+what training cuts out is decoded, and `max_threads`, beyond which threads of
+one process do not speed it up.
 """
 
 import importlib

@@ -29,6 +29,7 @@ class DegradedClips:
     if seed < 0:
       raise ValueError(f"seed needs to be at least 0, but is {seed}.")
     self.source, self.degradation, self.seed = source, degradation, seed
+    self.max_threads = getattr(source, "max_threads", None)
     self._degrade = degradations.build(**degradation)
 
   def __len__(self) -> int:

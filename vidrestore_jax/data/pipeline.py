@@ -106,7 +106,7 @@ def train_iterator(
   batches = _Batches(
       elements[shard_index::shard_count],
       batch_size // shard_count,
-      threads=max(1, _cpus() // max(workers, 1)),
+      threads=max(1, _threads(source) // max(workers, 1)),
   )
   return _Stream(batches, element, workers, say)
 
@@ -398,11 +398,12 @@ def _check(
     )
 
 
-def _cpus() -> int:
-  """CPUs that this process may use."""
+def _threads(source) -> int:
+  """Threads that reading may use, over all workers of this host."""
+  cpus = os.cpu_count() or 1
   if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+    cpus = len(os.sched_getaffinity(0))  # Those that this process may use.
+  return min(cpus, getattr(source, "max_threads", None) or cpus)
 
 
 def _mark_flags_parsed():

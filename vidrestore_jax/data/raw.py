@@ -202,6 +202,7 @@ class Unprocessed:
 
   def __init__(self, source, *, seed, red_gain, blue_gain):
     self._source, self._seed = source, seed
+    self.max_threads = getattr(source, "max_threads", None)
     self._red_gain, self._blue_gain = tuple(red_gain), tuple(blue_gain)
 
   def __len__(self) -> int:
