@@ -283,6 +283,30 @@ class _LazySource(_Source):
     return item
 
 
+def test_a_source_that_threads_do_not_speed_up_is_read_by_one(monkeypatch):
+  made = []
+  inner = pipeline._pool
+
+  def spy(threads):
+    made.append(threads)
+    return inner(threads)
+
+  monkeypatch.setattr(pipeline, "_pool", spy)
+  monkeypatch.setattr(pipeline.os, "sched_getaffinity", lambda _: range(6))
+
+  class Drawn(_Source):
+    max_threads = 1
+
+  for source, expected in (
+      (_Source(8), 6), (Drawn(8), 1), (procedural.ProceduralClips(8), 1),
+  ):
+    made.clear()
+    iterator = pipeline.train_iterator(source, **_COMMON)
+    with contextlib.closing(iterator):
+      next(iterator)
+    assert set(made) == {expected}
+
+
 def test_lazy_clips_make_the_same_batches():
   whole = _batches(_Source(4), 9)
   _assert_equal(_batches(_LazySource(2), 9), _batches(_Source(2), 9))
