@@ -103,12 +103,10 @@ def train_iterator(
       .repeat()  # Each epoch is shuffled anew.
       .random_map(element)
   )
-  batches = _Batches(
-      elements[shard_index::shard_count],
-      batch_size // shard_count,
-      threads=max(1, _threads(source) // max(workers, 1)),
+  batches = functools.partial(
+      _Batches, elements[shard_index::shard_count], batch_size // shard_count
   )
-  return _Stream(batches, element, workers, say)
+  return _Stream(batches, element, _threads(source), workers, say)
 
 
 def example_batch(
@@ -252,21 +250,24 @@ class _Stream(grain.DatasetIterator):
     skipped: clips so far that stand for a damaged one.
   """
 
-  def __init__(self, batches, element, workers: int, say):
+  def __init__(self, batches, element, threads: int, workers: int, say):
     super().__init__()
-    self._batches, self._element = batches, element
-    self._workers, self._say = workers, say
+    self._here = batches(threads)
+    self._there = batches(max(1, threads // max(1, workers)))
+    self._element, self._workers, self._say = element, workers, say
     self._taken = self.skipped = 0
     self._reported = set()  # Damaged records.
-    self._readers = []  # Iterators over the batches to come, one by one.
+    self._reader = self._rest = None  # Of the batches now, and of those after.
+    self._fresh = False  # Whether the reader has given out nothing yet.
 
   def __next__(self) -> dict:
     self.start_prefetch()
     try:
-      batch = next(self._readers[0], None)
+      batch = next(self._reader, None)
       if batch is None:  # The head is read; the workers take over.
-        self._readers.pop(0).close()
-        batch = next(self._readers[0])
+        self._reader.close()
+        self._reader, self._rest = self._rest, None
+        batch = next(self._reader)
     except RuntimeError as error:
       if "process was terminated" not in str(error):
         raise
@@ -275,6 +276,10 @@ class _Stream(grain.DatasetIterator):
           " memory, use fewer (--config.data.workers)."
       ) from error
     batch = _owned(batch)
+    if self._fresh and self._workers:
+      # Not before the first batch is there: starting takes the CPU's time too.
+      self._rest = self._start_workers(self._taken + _HEAD)
+    self._fresh = False
     self._taken += 1
     skipped = batch.pop("skipped")
     if skipped.any():
@@ -284,26 +289,25 @@ class _Stream(grain.DatasetIterator):
   def start_prefetch(self):
     if self._closed:
       raise ValueError("The data iterator is closed.")
-    if self._readers:
-      return
-    head = self._batches[self._taken :]
-    if not self._workers:
-      self._readers = [_in_threads(head)]
-      return
+    if self._reader is None:
+      batches = self._here[self._taken :]
+      if self._workers:
+        batches = batches[:_HEAD]
+      self._reader = iter(batches.to_iter_dataset(_READ))
+      self._reader.start_prefetch()
+      self._fresh = True
+
+  def _start_workers(self, position: int):
     _mark_flags_parsed()
-    rest = grain.experimental.WithOptionsIterDataset(
-        head[_HEAD:].to_iter_dataset(_READ), _SHARED
+    batches = self._there[position:].to_iter_dataset(_READ)
+    options = grain.MultiprocessingOptions(
+        num_workers=self._workers, per_worker_buffer_size=2
     )
-    rest = iter(
-        rest.mp_prefetch(
-            grain.MultiprocessingOptions(
-                num_workers=self._workers, per_worker_buffer_size=2
-            )
-        )
-    )
-    rest.get_state()  # Makes the iterators that start_prefetch starts.
-    rest.start_prefetch()
-    self._readers = [_in_threads(head[:_HEAD]), rest]
+    batches = grain.experimental.WithOptionsIterDataset(batches, _SHARED)
+    reader = iter(batches.mp_prefetch(options))
+    reader.get_state()  # Makes the iterators that start_prefetch starts.
+    reader.start_prefetch()
+    return reader
 
   def get_state(self) -> dict:
     return {"next_index": self._taken, "skipped": self.skipped}
@@ -317,9 +321,10 @@ class _Stream(grain.DatasetIterator):
     self._let_go()
 
   def _let_go(self):
-    for reader in self._readers:
-      reader.close()
-    self._readers = []
+    for reader in (self._reader, self._rest):
+      if reader is not None:
+        reader.close()
+    self._reader = self._rest = None
 
   def _report(self, index, skipped):
     """Counts the clips of a batch that are replaced, and names the damaged."""
@@ -347,10 +352,6 @@ def _owned(batch: dict) -> dict:
   }
   batch.clear()  # Grain's threads hold the last one.
   return owned
-
-
-def _in_threads(batches):
-  return iter(batches.to_iter_dataset(_READ))
 
 
 def _check(
