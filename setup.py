@@ -34,8 +34,14 @@ setup(
         "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.9", "scikit-image>=0.25", "scipy>=1.14"],
-        "video": ["av>=14"],
+        "test": [
+            "av>=17",
+            "pytest>=8",
+            "ruff>=0.9",
+            "scikit-image>=0.25",
+            "scipy>=1.14",
+        ],
+        "video": ["av>=17"],  # VideoReformatter's `threads`.
         "convert": ["torch>=2.4"],
         "metrics": ["opencv-python-headless>=4.10"],
     },

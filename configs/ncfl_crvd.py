@@ -46,7 +46,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _synthetic():
   # The level is told nobody, as on CRVD.
-  config = ncfl_demo.small(steps=1_700, channels=4, degradation=NOISE)
+  config = ncfl_demo.small(
+      steps=600, channels=4, residual=True, degradation=NOISE
+  )
   config.model.restoration = "wnet"
   # Two pixels of the mosaic for one of a patch, two more for its turns.
   train, test = ncfl_demo.clips(

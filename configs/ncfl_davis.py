@@ -148,7 +148,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   common.check_variant("ncfl_davis", variant, VARIANTS)
   if variant in SYNTHETIC:
     # Blind: a file does not tell the level of its noise.
-    config = ncfl_demo.small(steps=1_700, degradation=SYNTHETIC[variant])
+    config = ncfl_demo.small(steps=600, degradation=SYNTHETIC[variant])
     ncfl_demo.degraded_clips(config, SYNTHETIC[variant])
     return config
   config = paper(

@@ -50,7 +50,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """The config; `variant` is "" or "synthetic"."""
   common.check_variant("ncfl_nturain", variant, VARIANTS)
   if variant == "synthetic":
-    config = ncfl_demo.small(steps=1_700)
+    config = ncfl_demo.small(steps=600, residual=True)
     ncfl_demo.degraded_clips(config, RAIN)
     return config
   # The paper trains this set for 100,000 iterations, the first 50,000 with

@@ -47,7 +47,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """The config; `variant` is "" or "synthetic"."""
   common.check_variant("ncfl_rainsynall100", variant, VARIANTS)
   if variant == "synthetic":
-    config = ncfl_demo.small(steps=1_700)
+    config = ncfl_demo.small(steps=600, residual=True)
     ncfl_demo.degraded_clips(config, RAIN)
     return config
   # The paper trains this set for 250,000 iterations, the first 50,000 with

@@ -20,12 +20,12 @@ def run(
     stopped: what to add after Ctrl-C.
 
   Returns:
-    The exit status: 0; 2 for bad input or a full disk; 3 for a step that was
-    not finite; 130 after Ctrl-C.
+    The exit status: 0; 2 for bad input, a missing extra or a full disk; 3 for
+    a step that was not finite; 130 after Ctrl-C.
   """
   try:
     function()
-  except (ValueError, OSError, FloatingPointError) as error:
+  except (ValueError, OSError, ImportError, FloatingPointError) as error:
     if debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       traceback.print_exc()
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -200,6 +200,12 @@ def _measure(arguments, restorers, abouts):
   if arguments.paper is not None:
     published = paper_numbers.column(arguments.paper, sigma)
   given = dict(sigma=sigma, frames=frames, scale=scale)
+  trained = any("folder" in about for about in abouts.values())
+  if arguments.temporal_gain and not trained:
+    raise ValueError(
+        "--temporal-gain needs a released model; none of"
+        f" {', '.join(abouts)} looks at the frames before."
+    )
 
   def clips():
     if arguments.data == "procedural":

@@ -16,7 +16,17 @@ from vidrestore_jax.training import optimizer, step
 
 # What may change from one start of a run to the next: it decides what is seen
 # and kept of the run, and not what the run computes.
-_MAY_CHANGE = ("log_every", "eval_every", "checkpoint_every", "keep", "eval.")
+_MAY_CHANGE = (
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "keep",
+    "eval.",
+    # Which batches come does not depend on who reads them, nor, but for records
+    # that are damaged, on what happens to those.
+    "data.workers",
+    "data.on_corrupt",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ def main(argv=None) -> int:
   except KeyboardInterrupt:
     print("\nstopped; nothing was left behind.", file=sys.stderr)
     return 130
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
     if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       raise
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -125,3 +125,15 @@ def test_the_same_key_gives_the_same_bytes_and_another_does_not(
       jax.random.key(1)
   )
   np.testing.assert_allclose(jitted, first, atol=1e-6)
+
+
+@pytest.mark.parametrize("name, options, message", [
+    ("gaussian", dict(sigma=(5.0, 55.0)), "divided by 255"),
+    ("gaussian", dict(sigma=(0.2, 0.1)), "low <= high"),
+    ("gaussian_clipped", dict(sigma=0.118), "pair"),
+    ("mixed_toflow", dict(sigma=25.5), "divided by 255"),
+    ("mixed_true_sp", dict(probability=1.5), "probability needs"),
+])
+def test_impossible_levels_are_named(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    _draw(getattr(noise, name), **options)

@@ -530,7 +530,9 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
 
   def refused(change, *fragments):
     arguments = good | change
-    status = _run(*(f"{k}={v}" for k, v in arguments.items() if v is not None))
+    words = (k if v is True else f"{k}={v}" for k, v in arguments.items()
+             if v is not None)
+    status = _run(*words)
     line = capsys.readouterr().err
     assert status == 2 and line.startswith("error: ") and line.count("\n") == 1
     for fragment in fragments:
@@ -539,6 +541,7 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--data": tmp_path / "no"}, "no")
   refused({"--model": tmp_path / "no"}, "no model folder", "median5")
   refused({"--model": "noisy,noisy"}, "each model once")
+  refused({"--temporal-gain": True}, "needs a released model")
   refused({"--protocol": "psnr"}, "fastdvdnet, rgb_uint8, sr_y")
   refused({"--sigma": None}, "--sigma=30")
   refused({"--sigma": 300}, "0 and 255")

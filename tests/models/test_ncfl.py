@@ -242,26 +242,6 @@ def test_without_the_residual_the_output_is_the_networks_own(
   )
 
 
-def test_the_gain_moves_values_away_from_white(clip):
-  """Haze I = J t + A (1 - t) is undone by g = 1 / t - 1, r = g (1 - A)."""
-  transmission, airlight = 0.4, 0.8
-  hazy = clip * transmission + airlight * (1 - transmission)
-  gain = 1 / transmission - 1
-  fold = 2  # Each of the 4 pixels in a folded one has its own.
-  model = build(
-      gain=True, fold=fold, noise_map=False, motion_refiner="none",
-      feature_refiner="none", attention=False,
-  )
-  hazy = jnp.pad(hazy, ((0, 0), (0, 0), (0, 0), (0, 8), (0, 0)))
-  params = dict(_init(model, hazy, None)["params"])
-  bias = jnp.repeat(jnp.array([gain * (1 - airlight), gain]), 3 * fold**2)
-  output = jax.tree.map(jnp.zeros_like, params["restoration"]["output"])
-  output["conv"]["bias"] = bias
-  params["restoration"] = params["restoration"] | {"output": output}
-  restored = jax.jit(model.apply)({"params": params}, hazy, None).frames
-  np.testing.assert_allclose(restored[..., :8, :], clip, atol=1e-5)
-
-
 def test_bfloat16_computes_there_and_keeps_float32_where_it_matters(
     variables, clip, noise
 ):

@@ -15,6 +15,7 @@ class Fixed:
 
   restores = True
   noise_map = True
+  scale = 1
 
   def init(self, key, clip, noise):
     return {"params": jnp.zeros(())}
@@ -99,6 +100,20 @@ def test_paired_data_needs_no_degradation():
   assert model.seen[1] is None
   with pytest.raises(ValueError, match="clean frames only"):
     task.loss(jnp.zeros(()), {}, _batch(), jax.random.key(0), 0)
+
+
+def test_what_does_not_fit_together_is_refused_before_the_first_step():
+  key, pairs = jax.random.key(0), np.zeros((2, 5, 8, 8, 3), np.uint8)
+  with pytest.raises(ValueError, match="would degrade the clean ones"):
+    _task().init(key, _batch() | {"degraded": pairs})
+  blind = Fixed()
+  blind.noise_map = False
+  small = _batch() | {"degraded": pairs[:, :, ::4, ::4]}
+  with pytest.raises(ValueError, match=r"\(8, 8\) and the degraded .*\(2, 2\)"):
+    _task(blind, degradation=None).init(key, small)
+  eight_bit = dict(name="noise.gaussian", sigma=(5.0, 55.0))
+  with pytest.raises(ValueError, match="8-bit ones divided by 255"):
+    _task(degradation=eight_bit).init(key, _batch())
 
 
 def test_frames_of_16_bits_are_scaled_by_their_own_maximum():

@@ -65,17 +65,10 @@ class ProceduralClips:
     restless: whether every camera moves, at speeds spread evenly up to the
       fastest, rather than slowly or not at all as cameras mostly do. An
       estimator of flow learns nothing from small motions: it stays at zero.
-    auto_exposure: whether each clip has its darkest pixels near black and its
-      brightest near white, as a camera exposes. Without it, a scene may be all
-      pale or all dark, and no one could tell whether haze lies before it.
     flow: whether to return `flow`; restoration does not read it.
     cache: keep every clip that was drawn, so that an epoch is drawn once per
       process (5x96x96: 0.14 MB a clip, 0.5 MB with flow).
   """
-
-  # Pillow's transforms hold the interpreter's lock: threads only disturb one
-  # another, worker processes do not.
-  max_threads = 1
 
   def __init__(
       self,
@@ -87,7 +80,6 @@ class ProceduralClips:
       seed: int = 0,
       max_speed: float = 8.0,
       restless: bool = False,
-      auto_exposure: bool = False,
       flow: bool = True,
       cache: bool = False,
   ):
@@ -101,13 +93,12 @@ class ProceduralClips:
         )
     self._arguments = dict(
         size=size, length=length, height=height, width=width, seed=seed,
-        max_speed=max_speed, restless=restless, auto_exposure=auto_exposure,
-        flow=flow, cache=cache,
+        max_speed=max_speed, restless=restless, flow=flow, cache=cache,
     )
     self.size, self.length = size, length
     self.height, self.width = height, width
     self.seed, self.max_speed, self.flow = seed, max_speed, flow
-    self.restless, self.auto_exposure = restless, auto_exposure
+    self.restless = restless
     self._cache = {} if cache else None
     page = 1 << (2 * max(height, width) - 1).bit_length()
     self._atlas = textures.paint_atlas(
@@ -145,8 +136,6 @@ class ProceduralClips:
         self.max_speed, self.restless,
     )
     frames, flow = render(scene, self.height, self.width, flow=self.flow)
-    if self.auto_exposure:
-      frames = _expose(rng, frames)
     example = dict(clean=frames, max_value=255, name=f"procedural_{index:06d}")
     if self.flow:
       example["flow"] = flow
@@ -217,16 +206,6 @@ def render(scene: Scene, height: int, width: int, *, flow: bool = True):
   if not flow:
     return frames, None
   return frames, _flow(scene.poses, inverse, owners, drawn)
-
-
-def _expose(rng, frames):
-  """One gain and offset for all channels, from near black to near white."""
-  low, high = np.percentile(frames[0, ::2, ::2].mean(-1), (1, 99))
-  black, white = rng.uniform(0, 25), rng.uniform(225, 255)
-  # A scene of a single grey stays one: it is not stretched to noise.
-  gain = (white - black) / max(high - low, 64.0)
-  table = black + gain * (np.arange(256) - low)
-  return np.clip(np.round(table), 0, 255).astype(np.uint8)[frames]
 
 
 def _flow(poses, inverse, owners, drawn):

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from vidrestore_jax.degradations import ranges
+
 
 def gaussian(key, clip, *, sigma: tuple[float, float]):
   """Additive white Gaussian noise of one random level for the whole clip.
@@ -18,9 +20,12 @@ def gaussian(key, clip, *, sigma: tuple[float, float]):
 
   Returns:
     The pair (noisy clip, level), the level a float32 scalar in [0, 1] units.
+
+  Raises:
+    ValueError: levels that are no pair in [0, 1].
   """
   level_key, noise_key = jax.random.split(key)
-  low, high = sigma
+  low, high = _levels("sigma", sigma)
   level = jax.random.uniform(level_key, minval=low, maxval=high)
   return clip + level * jax.random.normal(noise_key, clip.shape), level
 
@@ -64,6 +69,7 @@ def mixed_toflow(
     The pair (noisy clip of whole multiples of 1 / 255 in [0, 1], level), the
     level `sigma` as a float32 scalar.
   """
+  _check_mixed(sigma, probability)
   noise_key, where_key, colour_key = jax.random.split(key, 3)
   noisy = _gaussian_8bit(noise_key, clip, sigma)
   colour = jax.random.randint(colour_key, clip.shape, 0, 256)
@@ -90,11 +96,27 @@ def mixed_true_sp(
     The pair (noisy clip of whole multiples of 1 / 255 in [0, 1], level), the
     level `sigma` as a float32 scalar.
   """
+  _check_mixed(sigma, probability)
   noise_key, where_key, colour_key = jax.random.split(key, 3)
   noisy = _gaussian_8bit(noise_key, clip, sigma)
   salt = jax.random.bernoulli(colour_key, 0.5, (*clip.shape[:-1], 1))
   noisy = _replace(where_key, noisy, 255 * salt, probability)
   return noisy / 255.0, jnp.float32(sigma)
+
+
+def _levels(name, bounds):
+  """Levels (low, high); ValueError where they are not in [0, 1] units."""
+  try:
+    return ranges.check(name, bounds, 0.0, 1.0)
+  except ValueError as error:
+    raise ValueError(
+        f"{error} Levels are in [0, 1] units: 8-bit ones divided by 255."
+    ) from None
+
+
+def _check_mixed(sigma, probability):
+  _levels("sigma", (sigma, sigma))
+  ranges.check("probability", (probability, probability), 0.0, 1.0)
 
 
 def _gaussian_8bit(key, clip, sigma):

@@ -340,8 +340,6 @@ class NCFL(nn.Module):
     channels: of a frame, 3 for RGB and 4 for packed Bayer (R, Gr, B, Gb).
     feature_channels: of the feature c_t.
     residual: whether the U-Net's output is added to the frame.
-    gain: whether the U-Net also puts out how much further from white each
-      value is to be.
     noise_map: whether it is told the noise level, as a map.
     fold: everything runs at 1 / fold of the resolution, on frames folded into
       channels (FFDNet, arXiv:1710.04026); 1 is the paper's network.
@@ -360,7 +358,6 @@ class NCFL(nn.Module):
   channels: int = 3
   feature_channels: int = 32
   residual: bool = True
-  gain: bool = False
   noise_map: bool = True
   fold: int = 1
   unroll: int = 8
@@ -456,17 +453,14 @@ class NCFL(nn.Module):
     if self.feature_refiner is not None:
       feature = self.feature_refiner(feature)
 
-    output, feature = self.restoration(
+    residual, feature = self.restoration(
         jnp.concatenate([observed, feature], -1)
     )
-    parts = jnp.split(output, 2, -1) if self.gain else [output]
     if self.fold > 1:
-      parts = [depth_to_space(part, self.fold) for part in parts]
+      residual = depth_to_space(residual, self.fold)
       aux["flow"] = self.fold * upsample_bilinear(flow, self.fold)
     state = {"guide": guide, "feature": feature.astype(self.dtype)}
-    restored = frame + parts[0] if self.residual else parts[0]
-    if self.gain:
-      restored = restored - parts[1] * (1.0 - frame)
+    restored = frame + residual if self.residual else residual
     return state, Restored(restored, aux)
 
   def _guide(self, frame):
@@ -508,7 +502,6 @@ def build(
     identity_start: bool = False,
     motion: dict | None = None,
     residual: bool = True,
-    gain: bool = False,
     noise_map: bool = True,
     fold: int = 1,
     unroll: int = 8,
@@ -550,9 +543,6 @@ def build(
     residual: the output is added to the frame. Without it the feature, of which
       the output is then a linear map, holds the restored frame itself and not
       its noise, so that the next step soon finds something to use in it.
-    gain: the network also puts out a gain g, and g (frame - 1) is added. Haze
-      divides contrast by 1 / t = 1 + g, which a sum alone undoes only with
-      every edge drawn anew; AOD-Net (Li et al., ICCV 2017) has the same form.
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over.
@@ -624,18 +614,16 @@ def build(
       ),
       restoration=unet.build(
           restoration,
-          folded * (2 if gain else 1),
+          folded,
           chosen["feature_channels"],
           tuple(widths),
           chosen["skip"],
           reduction,
           dtype,
-          frame_channels=folded,
       ),
       channels=channels,
       feature_channels=chosen["feature_channels"],
       residual=residual,
-      gain=gain,
       noise_map=noise_map,
       fold=fold,
       unroll=unroll,

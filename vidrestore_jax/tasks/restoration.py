@@ -33,8 +33,15 @@ class Restoration:
   rate_steps: int
 
   def init(self, key, batch):
-    """Parameters and (empty) model state, from one batch's shapes."""
+    """Parameters and (empty) model state, from one batch's shapes.
+
+    Raises:
+      ValueError: a batch, a degradation and a model that do not fit together.
+    """
     clip, _ = self._frames(batch)
+    if self.degrade is not None:  # So that what it refuses is refused here.
+      keys = losses.example_keys(key, batch["index"])
+      jax.eval_shape(jax.vmap(self.degrade), keys, clip)
     noise = self._noise_map(jnp.zeros(clip.shape[0]), clip)
     variables = dict(self.model.init(key, clip, noise))
     return variables.pop("params"), variables
@@ -67,15 +74,30 @@ class Restoration:
   def _frames(self, batch):
     """Clean and, where the batch is paired, degraded frames in [0, 1]."""
     clean = losses.to_unit_range(batch["clean"], batch["max_value"])
+    paired = "degraded" in batch
     if self.degrade is not None:
+      if paired:
+        raise ValueError(
+            "The data brings degraded frames, and config.task.degradation would"
+            " degrade the clean ones. Set it to None, or give clean clips only."
+        )
       return clean, None
-    if "degraded" not in batch:
+    if not paired:
       raise ValueError(
           "The data has clean frames only, and the task has no degradation."
           " Set config.task.degradation, such as dict(name='noise.gaussian',"
           " sigma=(5 / 255, 55 / 255)), or give paired data."
       )
-    return clean, losses.to_unit_range(batch["degraded"], batch["max_value"])
+    degraded = losses.to_unit_range(batch["degraded"], batch["max_value"])
+    sizes = [clip.shape[2:4] for clip in (clean, degraded)]
+    scale = self.model.scale
+    if sizes[0] != tuple(scale * side for side in sizes[1]):
+      raise ValueError(
+          f"The clean frames are {sizes[0]} and the degraded ones {sizes[1]},"
+          f" but the model's scale is {scale}. Degrade to 1 / {scale} of the"
+          " size, or take a model of another scale."
+      )
+    return clean, degraded
 
   def _noise_map(self, level, clip):
     if not self.model.noise_map:
