@@ -255,9 +255,14 @@ def evaluate(
     clip = _unique(item["name"], next(iter(results.values())).clips)
     for name, restore in restorers.items():
       restored = _restore(restore, degraded, sigma, clean)
-      scores = protocols.score(restored.frames, clean, protocol)
+      camera = item.get("metadata")
+      scores = protocols.score(
+          restored.frames, clean, protocol, camera=camera
+      )
       for other in also:
-        beside = protocols.score(restored.frames, clean, other)
+        beside = protocols.score(
+            restored.frames, clean, other, camera=camera
+        )
         scores |= {f"{other.name}/{key}": v for key, v in beside.items()}
       numbers = {key: float(np.mean(value)) for key, value in scores.items()}
       if "bits" in restored.aux:
@@ -380,7 +385,10 @@ def temporal_gain(
         window = slice(first, last + 1)
         restored = _restore(restore, degraded[window], sigma, clean[window])
         frame = restored.frames[-1:]
-        score = protocols.score(frame, clean[last : last + 1], protocol)
+        score = protocols.score(
+            frame, clean[last : last + 1], protocol,
+            camera=item.get("metadata"),
+        )
         values.append(float(score["psnr"][0]))
       differences.append(values[0] - values[1])
     gains[_unique(item["name"], gains)] = float(np.mean(differences))

@@ -206,7 +206,9 @@ class Restoration:
         aux=("flow",),
     )
     psnr = {
-        name: protocols.score(frames, clean, self._protocol)["psnr"]
+        name: protocols.score(
+            frames, clean, self._protocol, camera=item.get("metadata")
+        )["psnr"]
         for name, frames in (
             (OURS, protocols.clamp(restored.frames)),
             ("degraded", degraded),

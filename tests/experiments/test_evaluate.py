@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, evaluation, paper_numbers
-from vidrestore_jax import models, released
+from vidrestore_jax import data, models, released
+from vidrestore_jax.data import raw
 from vidrestore_jax.inference import frames_io, streaming
 from vidrestore_jax.metrics import baselines, protocols
 from vidrestore_jax.shapes import Restored
@@ -437,6 +438,22 @@ def test_command_writes_the_layout_that_others_read(tmp_path, model, capsys):
   assert len(result["model"]["weights_sha256"]) == 64
   assert "commit" in result
   assert f"{result['mean']['psnr']:.2f} / " in capsys.readouterr().out
+
+
+def test_raw_clips_are_rendered_by_the_camera_that_took_them():
+  clips = {"name": "procedural", "size": 1, "length": 1, "height": 32,
+           "width": 32}
+  (item,) = evaluation.source_clips(data.build("raw", source=clips))
+  darker = item | {"degraded": (item["clean"] * 0.8).astype(np.uint16)}
+  protocol = protocols.get("crvd_srgb")
+  result = evaluation.evaluate({"degraded": None}, [darker], protocol)
+  pair = [raw.pack(darker[k]) / 3855.0 for k in ("degraded", "clean")]
+  own, default = (
+      protocols.score(*pair, protocol, camera=camera)["psnr"][0]
+      for camera in (item["metadata"], None)
+  )
+  assert result["degraded"].mean["psnr"] == pytest.approx(own, abs=1e-4)
+  assert abs(own - default) > 0.1
 
 
 def test_several_models_share_a_table(tmp_path, model, capsys):

@@ -66,11 +66,20 @@ def test_ssim_refuses_what_its_window_does_not_fit():
     raw.ssim(np.zeros((8, 9, 4)), np.zeros((9, 8, 4)))
 
 
-def test_srgb_is_measured_behind_the_isp_on_8_bits_rounded_down():
+@pytest.mark.parametrize("camera", [
+    None, dict(rgb_gain=1.1, red_gain=1.9, blue_gain=2.1, cam2rgb=np.eye(3)),
+])
+def test_srgb_is_measured_behind_the_cameras_isp_on_8_bits_rounded_down(
+    camera
+):
   frames, truth = _clip(1), _clip(2)
-  score = protocols.score(frames, truth, protocols.get("crvd_srgb"))
+  protocol = protocols.get("crvd_srgb")
+  score = protocols.score(frames, truth, protocol, camera=camera)
   for t in range(2):
-    pair = [np.floor(255 * raw.isp(clip[t])) / 255 for clip in (frames, truth)]
+    pair = [
+        np.floor(255 * raw.isp(clip[t], **camera or {})) / 255
+        for clip in (frames, truth)
+    ]
     assert score["psnr"][t] == pytest.approx(image.psnr(*pair), abs=1e-9)
     expected = structural_similarity(*pair, data_range=1.0, channel_axis=-1)
     assert score["ssim"][t] == pytest.approx(expected, abs=1e-9)

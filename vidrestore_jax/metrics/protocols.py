@@ -208,7 +208,9 @@ def as_dict(protocol: Protocol) -> dict:
   return dataclasses.asdict(protocol)
 
 
-def score(frames, truth, protocol: Protocol) -> dict[str, np.ndarray]:
+def score(
+    frames, truth, protocol: Protocol, *, camera: dict | None = None
+) -> dict[str, np.ndarray]:
   """PSNR and SSIM of each frame of a clip under a protocol.
 
   Nothing is clamped here unless the protocol rounds: clamping is the last
@@ -218,6 +220,8 @@ def score(frames, truth, protocol: Protocol) -> dict[str, np.ndarray]:
     frames: `[T, H, W, C]`, white is 1.
     truth: the same shape, white is 1.
     protocol: which numbers.
+    camera: arguments of `raw.isp` of the camera that took the clip, for
+      protocols that render raw frames; None is CRVD's.
 
   Returns:
     `{"psnr": [T], "ssim": [T]}`, float64. Equal frames count as 100 dB.
@@ -239,7 +243,7 @@ def score(frames, truth, protocol: Protocol) -> dict[str, np.ndarray]:
     )
   result = {"psnr": np.empty(len(frames)), "ssim": np.empty(len(frames))}
   for t, (frame, true) in enumerate(zip(frames, truth)):
-    pair = _prepare(frame, protocol), _prepare(true, protocol)
+    pair = [_prepare(side, protocol, camera or {}) for side in (frame, true)]
     value = image.psnr(*pair, peak=protocol.peak)
     result["psnr"][t] = min(value, MAX_PSNR)
     result["ssim"][t] = _SSIM[protocol.ssim](*pair, peak=protocol.peak)
@@ -251,7 +255,7 @@ def clamp(frames):
   return np.clip(np.asarray(frames, np.float32), 0.0, 1.0)
 
 
-def _prepare(frame, protocol):
+def _prepare(frame, protocol, camera):
   """`[H, W, C]` with white 1 as the image that the protocol compares."""
   frame = image.crop_border(np.asarray(frame, np.float64), protocol.border)
   if protocol.colour in ("bayer", "isp") and frame.shape[-1] != 4:
@@ -261,7 +265,7 @@ def _prepare(frame, protocol):
         " vidrestore_jax.data.raw.pack, or choose a protocol for images."
     )
   if protocol.colour == "isp":
-    frame = raw.isp(frame)
+    frame = raw.isp(frame, **camera)
   if protocol.rounding == "uint8":
     frame = np.round(np.clip(frame, 0.0, 1.0) * 255.0) / 255.0
   elif protocol.rounding == "uint8_truncate":
