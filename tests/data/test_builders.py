@@ -346,6 +346,50 @@ def test_set8_keeps_its_published_order_wherever_folders_lie(tmp_path):
   assert source.names == ["tractor", "sunflower", "snowboard"]
 
 
+def _set8_frames(tmp_path, names):
+  folder = tmp_path / "files" / "tractor"
+  folder.mkdir(parents=True)
+  for name in names:
+    frames_io.write_png(folder / name, np.full((6, 8, 3), 9, np.uint8))
+  return folder
+
+
+@pytest.mark.parametrize("names, error, message", [
+    (
+        ["000.png", "001.png", "003.png"], FileNotFoundError,
+        r"tractor lacks frame 2 \(it has 0 to 3\)\. Unpack or download it",
+    ),
+    (
+        ["t540_01.png", "t540_02.png", "t540_20261231235959.png"],
+        FileNotFoundError, r"tractor lacks frame 3 \(it has 1 to 2026123123",
+    ),
+    (
+        ["01.png", "02.png", "002.png"], ValueError,
+        r"tractor holds frame 2 twice: 0?02\.png and 0?02\.png\. Keep one",
+    ),
+    (
+        ["01.png", "01 (copy).png"], ValueError,
+        r"tractor/01 \(copy\)\.png has no number at the end of its name",
+    ),
+])
+def test_frames_of_set8_that_are_no_row_of_numbers_are_refused(
+    tmp_path, names, error, message
+):
+  _set8_frames(tmp_path, names)
+  with pytest.raises(error, match=message) as info:
+    set8.prepare(tmp_path / "files", tmp_path / "tfds", partial=True)
+  assert "\n" not in str(info.value)
+  assert not (tmp_path / "tfds").exists()
+
+
+def test_frames_of_set8_may_start_at_any_number(tmp_path):
+  folder = _set8_frames(tmp_path, [f"t540_{t}.png" for t in range(8, 12)])
+  frames_io.write_png(folder / "t540_11.png", np.full((6, 8, 3), 5, np.uint8))
+  set8.prepare(tmp_path / "files", tmp_path / "tfds", partial=True)
+  clean = set8.build(data_dir=tmp_path / "tfds", length=4)[0]["clean"]
+  assert clean[:, 0, 0, 0].tolist() == [9, 9, 9, 5]  # 10 follows 9.
+
+
 # Any folder
 
 

@@ -176,6 +176,27 @@ def test_missing_parts_are_named_and_nothing_is_written(tmp_path):
   assert not out.exists()
 
 
+@pytest.mark.parametrize("kept, missing, held", [
+    ((0, 1, 5), 2, "0 to 5"),
+    ((1, 2, 3, 4, 5), 0, "1 to 5"),
+])
+def test_a_gap_in_a_sequence_is_named_even_with_partial(
+    tmp_path, kept, missing, held
+):
+  _write_tree(tmp_path, ["test_dev"])
+  folder = tmp_path / "DAVIS" / "JPEGImages" / "480p" / "aerobatics"
+  for t in set(range(6)) - set(kept):
+    (folder / f"{t:05d}.jpg").unlink()
+  with pytest.raises(FileNotFoundError) as info:
+    davis.prepare(tmp_path, tmp_path / "tfds", partial=True)
+  assert str(info.value) == (
+      "test-dev.txt lists the sequence aerobatics, but"
+      f" {folder} lacks frame {missing} (it has {held}). Unpack or download it"
+      " again."
+  )
+  assert not (tmp_path / "tfds").exists()
+
+
 def test_a_damaged_frame_or_archive_is_named(tmp_path):
   _write_tree(tmp_path, ["train", "val"])
   frame = tmp_path / "DAVIS" / "JPEGImages" / "480p" / "bear" / "00002.jpg"

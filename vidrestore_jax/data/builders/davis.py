@@ -68,8 +68,8 @@ def prepare(source_path, data_dir=None, *, partial=False) -> dict[str, int]:
     Split -> number of sequences, of the splits found.
 
   Raises:
-    FileNotFoundError: nothing of DAVIS is there, or a listed sequence or the
-      second list of trainval is missing.
+    FileNotFoundError: nothing of DAVIS is there, or a listed sequence, one of
+      its frames from 00000 on or the second list of trainval is missing.
     ValueError: a damaged frame or archive, or a list of the wrong length.
   """
   path = pathlib.Path(source_path).expanduser()
@@ -114,7 +114,9 @@ def _sequences(tree, split, partial):
   sequences = []
   for name in names:
     try:
-      frames = prepared.frames(tree / f"JPEGImages/480p/{name}", (".jpg",))
+      frames = prepared.numbered_frames(
+          tree / f"JPEGImages/480p/{name}", (".jpg",), first=0
+      )
     except FileNotFoundError as error:
       raise FileNotFoundError(
           f"{file.name} lists the sequence {name}, but {error}"

@@ -56,8 +56,10 @@ def prepare(source_path, data_dir=None, *, partial=False) -> dict[str, int]:
     {"test": number of sequences}.
 
   Raises:
-    FileNotFoundError: none of the sequences is there.
-    ValueError: some are not, or a frame is damaged or of another size.
+    FileNotFoundError: sequences are not there, or the numbers of one's frames
+      have a gap. The first may have any number: the authors' GoPro frames
+      start at 01.
+    ValueError: a frame is damaged, of another size or without number.
   """
   path = pathlib.Path(source_path).expanduser()
   folders = {}  # Name -> the first folder of that name.
@@ -79,7 +81,7 @@ def prepare(source_path, data_dir=None, *, partial=False) -> dict[str, int]:
         " with --partial (in Python: partial=True)."
     )
   sequences = [
-      prepared.Sequence(name, prepared.frames(folders[name]))
+      prepared.Sequence(name, prepared.numbered_frames(folders[name]))
       for name in NAMES if name in folders
   ]
   return prepared.prepare(Set8, {"test": sequences}, data_dir, partial=partial)

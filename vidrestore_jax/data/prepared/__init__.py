@@ -19,6 +19,7 @@ from vidrestore_jax.data.prepared.dataset import Dataset, Sequence, Split
 from vidrestore_jax.data.prepared.finding import (
     find_trees,
     frames,
+    numbered_frames,
     paired,
     pairs,
     subfolders,
@@ -34,6 +35,7 @@ __all__ = [
     "build",
     "find_trees",
     "frames",
+    "numbered_frames",
     "paired",
     "pairs",
     "prepare",

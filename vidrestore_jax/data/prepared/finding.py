@@ -1,6 +1,8 @@
 """Finding the authors' files, unpacked or in a zip archive."""
 
+import itertools
 import pathlib
+import re
 import zipfile
 
 from vidrestore_jax.data import folders
@@ -75,6 +77,32 @@ def frames(folder, suffixes=(".png",)) -> list:
   return sorted(found, key=folders.natural)
 
 
+def numbered_frames(folder, suffixes=(".png",), *, first=None) -> list:
+  """Frame files of a folder by the number that ends their names, all of them.
+
+  Args:
+    folder: a pathlib.Path or a zipfile.Path.
+    suffixes: of frame files, in lower case.
+    first: number of the first frame; None takes the lowest there is.
+
+  Raises:
+    FileNotFoundError: the folder is missing or holds no frame, or the numbers
+      have a gap.
+    ValueError: a frame without number, or one that is there twice.
+  """
+  numbers = {}
+  for file in frames(folder, suffixes):
+    digits = re.search(r"[0-9]+$", file.name.rpartition(".")[0])
+    if not digits:
+      raise ValueError(
+          f"{file} has no number at the end of its name, as frames have. Remove"
+          " it, or get the official files."
+      )
+    _add(numbers, int(digits[0]), file)
+  _check_gap(folder, numbers, min(numbers) if first is None else first)
+  return [numbers[number] for number in sorted(numbers)]
+
+
 def subfolders(folder) -> list:
   """Folders in a folder, in natural order, hidden ones left out."""
   found = [
@@ -147,12 +175,7 @@ def pairs(
     number = {file: n for n, file in [*ours.items(), *theirs.items()]}
     partners = paired(list(ours.values()), list(theirs.values()), number.get)
     for folder, numbered in ((clean, ours), (degraded, theirs)):
-      missing = set(range(first, max(numbered) + 1)) - set(numbered)
-      if missing:
-        raise FileNotFoundError(
-            f"{folder} lacks frame {min(missing)} (it has {min(numbered)} to"
-            f" {max(numbered)}). Unpack or download it again."
-        )
+      _check_gap(folder, numbered, first)
     sequences.append(Sequence(name, list(ours.values()), [partners]))
   return sequences
 
@@ -163,15 +186,30 @@ def _numbered(folder, suffixes, first, prefix):
   for file in frames(folder, suffixes):
     number = file.name.rpartition(".")[0].removeprefix(prefix)
     if file.name.startswith(prefix) and number.isdecimal():
-      if int(number) in numbered:
-        raise ValueError(
-            f"{folder} holds frame {int(number)} twice:"
-            f" {numbered[int(number)].name} and {file.name}. Keep one."
-        )
-      numbered[int(number)] = file
+      _add(numbered, int(number), file)
   if not numbered:
     raise FileNotFoundError(
         f"{folder} holds no frame {prefix}{first}{suffixes[0]} or the like."
         " The copy is incomplete: unpack or download it again."
     )
   return numbered
+
+
+def _add(numbered, number, file):
+  if number in numbered:
+    raise ValueError(
+        f"{file.parent} holds frame {number} twice: {numbered[number].name} and"
+        f" {file.name}. Keep one."
+    )
+  numbered[number] = file
+
+
+def _check_gap(folder, numbered, first):
+  """FileNotFoundError unless no number is missing from `first` to the last."""
+  # Counting stops at the gap: a date for a number is no list of its size.
+  missing = next(n for n in itertools.count(first) if n not in numbered)
+  if missing < max(numbered):
+    raise FileNotFoundError(
+        f"{folder} lacks frame {missing} (it has {min(numbered)} to"
+        f" {max(numbered)}). Unpack or download it again."
+    )
