@@ -2,7 +2,9 @@
 
 import io
 import itertools
+import json
 import pickle
+import shutil
 import zipfile
 
 import numpy as np
@@ -218,6 +220,11 @@ def test_sixteen_bit_mosaics_are_recoded_without_loss(tmp_path):
   )
   assert (item["max_value"], item["bayer"]) == (3855, "GBRG")
   assert source.layouts == {"6x4, 16 bit": 2}
+  # What is compared is the TIFF's size, not that of what was stored.
+  assert prepared.prepare(Tiff, found, tmp_path / "tfds") == {"train": 1}
+  files[1].write_bytes(files[1].read_bytes() + b"\0")
+  with pytest.raises(ValueError, match="sequence s of train had .* bytes in"):
+    prepared.prepare(Tiff, found, tmp_path / "tfds")
   with pytest.raises(ValueError, match="is not a PNG or JPEG"):
     prepared.prepare(Toy, found, tmp_path / "other")
 
@@ -359,8 +366,83 @@ def test_what_was_prepared_is_kept_and_other_files_are_refused(tmp_path, clips):
   before = {p: p.stat().st_mtime_ns for p in _shards(tmp_path)}
   assert _prepare(tmp_path) == {"train": 2}
   assert {p: p.stat().st_mtime_ns for p in _shards(tmp_path)} == before
-  with pytest.raises(ValueError, match=r"prepared before .*: 2 seq.* 1 were"):
-    _prepare(tmp_path, {"train": _found(tmp_path, "a")})
+  for names, first in (("a", "a"), ("b", "a"), ("ab", "a")):
+    with pytest.raises(
+        ValueError,
+        match=rf"prepared before .*: 2 sequences in train, while {len(names)}"
+        rf" were found now; the first that differs is {first}\. Remove",
+    ):
+      _prepare(tmp_path, {"train": _found(tmp_path, names)})
+
+
+def _refused(tmp_path, found, change):
+  (split,) = found
+  with pytest.raises(ValueError) as info:
+    _prepare(tmp_path, found, partial=True)
+  folder = tmp_path / "tfds" / "toy" / split / "1.0.0"
+  assert str(info.value) == (
+      f"{folder} was prepared before from other files: {change}. Remove it to"
+      " prepare Toy anew."
+  )
+
+
+def test_a_changed_file_is_refused_until_the_old_set_is_removed(
+    tmp_path, clips
+):
+  _prepare(tmp_path)
+  frame = tmp_path / "files" / "a" / "001.png"
+  before = sum(f.stat().st_size for f in frame.parent.iterdir())
+  grown = len(_png((4, 6, 3))) - frame.stat().st_size
+  assert grown != 0
+  frame.write_bytes(_png((4, 6, 3)))
+  _refused(
+      tmp_path, {"train": _found(tmp_path)},
+      f"sequence a of train had {before} bytes in its files, while"
+      f" {before + grown} were found now",
+  )
+  np.testing.assert_array_equal(_build(tmp_path)[3]["clean"], clips["a"])
+  shutil.rmtree(tmp_path / "tfds" / "toy" / "train" / "1.0.0")
+  assert _prepare(tmp_path) == {"train": 2}
+  assert (_build(tmp_path)[3]["clean"][1] == 0).all()
+
+
+def test_other_numbers_of_frames_or_takes_name_the_first_sequence(tmp_path):
+  p, q = _paired(tmp_path)["test"]
+  _prepare(tmp_path, {"test": [p, q]})
+  short = prepared.Sequence("q", q.clean[:3], [take[:3] for take in q.takes])
+  _refused(
+      tmp_path, {"test": [p, short]},
+      "sequence q of test had 4 frames, while 3 were found now",
+  )
+  few = prepared.Sequence("p", p.clean, p.takes[:2])
+  _refused(
+      tmp_path, {"test": [few, short]},
+      "sequence p of test had 3 degraded takes, while 2 were found now",
+  )
+  p.takes[2][3].write_bytes(_png((4, 6, 3)) + b"more")
+  with pytest.raises(ValueError, match="sequence p of test had .* bytes in"):
+    _prepare(tmp_path, {"test": [p, q]})
+
+
+def test_a_set_that_was_written_without_sizes_is_read_and_kept(tmp_path, clips):
+  _prepare(tmp_path)
+  (file,) = (tmp_path / "tfds").rglob("metadata.json")
+  metadata = json.loads(file.read_text())
+  sizes = metadata["index"]["train"].pop("bytes")
+  assert sizes == [
+      sum(f.stat().st_size for f in (tmp_path / "files" / name).iterdir())
+      for name in "ba"
+  ]
+  file.write_text(json.dumps(metadata))
+  assert _prepare(tmp_path) == {"train": 2}
+  np.testing.assert_array_equal(_build(tmp_path)[3]["clean"], clips["a"])
+  _refused(
+      tmp_path,
+      {"train": [
+          prepared.Sequence(s.name, s.clean[:3]) for s in _found(tmp_path)
+      ]},
+      "sequence b of train had 5 frames, while 3 were found now",
+  )
 
 
 def test_preparing_prints_nothing_and_leaves_the_set_alone(
@@ -403,6 +485,8 @@ def test_archives_are_read_like_folders(tmp_path, clips):
     source = prepared.build(Toy, data_dir=out, split="train", length=None)
     for item, name in zip((source[0], source[1]), "ab"):
       np.testing.assert_array_equal(item["clean"], clips[name])
+    unpacked = {"train": _found(tmp_path, "ab")}
+    assert prepared.prepare(Toy, unpacked, out) == {"train": 2}  # The same.
 
 
 def test_a_damaged_member_of_an_archive_is_named(tmp_path, clips):

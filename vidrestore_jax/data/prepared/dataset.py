@@ -205,12 +205,27 @@ def official_of(official, name):
 
 
 def index_of(sequences):
-  """What metadata.json keeps of them, in the order of the records."""
+  """What metadata.json keeps of them, in the order of the records.
+
+  `bytes` are those of all files of a sequence as the authors give them, before
+  `encode`. Sets that were written by an older version lack it.
+  """
   return {
       "names": [s.name for s in sequences],
       "frames": [len(s.clean) for s in sequences],
       "takes": [len(s.takes) for s in sequences],
+      "bytes": [
+          sum(_size(f) for files in (s.clean, *s.takes) for f in files)
+          for s in sequences
+      ],
   }
+
+
+def _size(file) -> int:
+  """Bytes of a file; of one in an archive, those that it unpacks to."""
+  if isinstance(file, zipfile.Path):
+    return file.root.getinfo(file.at).file_size
+  return file.stat().st_size
 
 
 def _read(file) -> bytes:

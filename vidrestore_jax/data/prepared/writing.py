@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import io
+import itertools
 import tempfile
 
 import tensorflow_datasets as tfds
@@ -23,7 +24,8 @@ def prepare(
 ) -> dict[str, int]:
   """Checks what was found and writes it; nothing half-written looks finished.
 
-  What was prepared before is kept as it is.
+  What was prepared before is kept as it is, if it is of the same files: names,
+  numbers and bytes are compared, but not contents.
 
   Args:
     dataset: the set's class.
@@ -113,10 +115,34 @@ def _check_same(dataset, folder, held):
   metadata = tfds.builder_from_directory(str(folder)).info.metadata
   before = metadata["index"]
   for split, sequences in held.items():
-    if before.get(split) != index_of(sequences):
-      count = len(before.get(split, {"names": ()})["names"])
+    change = _change(split, before.get(split, {"names": []}), sequences)
+    if change:
       raise ValueError(
-          f"{folder} was prepared before from other files: {count} sequences"
-          f" in {split}, while {len(sequences)} were found now. Remove it to"
-          f" prepare {dataset.TITLE} anew."
+          f"{folder} was prepared before from other files: {change}. Remove it"
+          f" to prepare {dataset.TITLE} anew."
       )
+
+
+def _change(split, before, sequences):
+  """The first difference to the index `before`, in words; "" where none is."""
+  now = index_of(sequences)
+  names = itertools.zip_longest(before["names"], now["names"])
+  for old, new in names:
+    if old != new:
+      return (
+          f"{len(before['names'])} sequences in {split}, while"
+          f" {len(sequences)} were found now; the first that differs is"
+          f" {new or old}"
+      )
+  for i, name in enumerate(now["names"]):
+    for key, unit in (
+        ("frames", "frames"),
+        ("takes", "degraded takes"),
+        ("bytes", "bytes in its files"),
+    ):
+      if key in before and before[key][i] != now[key][i]:
+        return (
+            f"sequence {name} of {split} had {before[key][i]} {unit}, while"
+            f" {now[key][i]} were found now"
+        )
+  return ""
