@@ -5,6 +5,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import ml_collections
 from jax.experimental import multihost_utils
 
 from experiments import (
@@ -17,6 +18,7 @@ from experiments import (
 from experiments import job as jobs
 from vidrestore_jax import data, degradations, released
 from vidrestore_jax.data import pipeline
+from vidrestore_jax.shapes import check_named
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training.checkpoints import Checkpoints
 from vidrestore_jax.training.writers import Writer
@@ -171,10 +173,13 @@ def _pipeline_degradation(config):
     given = config[section].get("degradation")  # Not every task has one.
     if given is None:
       continue
-    named[section] = given.name
-    if degradations.place(given.name) != place:
+    if isinstance(given, ml_collections.ConfigDict):
+      given = given.to_dict()
+    check_named(f"config.{section}.degradation", given)
+    named[section] = given["name"]
+    if degradations.place(given["name"]) != place:
       raise ValueError(
-          f"config.{section}.degradation is {given.name}, which runs"
+          f"config.{section}.degradation is {given['name']}, which runs"
           f" {elsewhere}. Give it as config.{other}.degradation, and None as"
           f" config.{section}.degradation."
       )

@@ -4,6 +4,7 @@ Axes: B batch, T time, H height, W width, C channels. See the package's
 docstring for ranges and units.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 DTYPES = ("float32", "bfloat16")
@@ -107,4 +108,21 @@ def check_noise(name: str, noise, wanted: bool, shape: tuple[int, ...]):
     raise ValueError(
         f"{name} needs a noise map of shape {list(shape)}, but got"
         f" {list(noise.shape)}."
+    )
+
+
+def check_named(what: str, given):
+  """Checks that `given` is a mapping with a `name`, as a config names parts.
+
+  Args:
+    what: whose part it is and which, for the error: "degraded's source".
+    given: to check.
+
+  Raises:
+    ValueError: it is something else, or has no name.
+  """
+  if not isinstance(given, Mapping) or "name" not in given:
+    raise ValueError(
+        f"{what} needs a name, and what goes with it: {{'name': ...}}; but got"
+        f" {given!r}."
     )

@@ -56,8 +56,8 @@ def test_the_seed_and_the_index_decide_the_bytes():
             "noise.gaussian runs on the device",
         ),
         (dict(seed=-1), "seed needs to be at least 0, but is -1"),
-        (dict(degradation={"quality": 5}), "needs the name of its degrad"),
-        (dict(source={"size": 5}), "needs the name of its source"),
+        (dict(degradation={"quality": 5}), "degradation of degraded needs"),
+        (dict(source={"size": 5}), "source of degraded needs"),
     ],
 )
 def test_what_cannot_be_a_data_set_is_named(change, message):

@@ -200,6 +200,19 @@ def test_both_sides_of_a_pair_pass_one_camera_and_odd_borders_are_left_out():
     np.testing.assert_allclose(255 * back, value, atol=1.0)
 
 
+@pytest.mark.parametrize("change, message", [
+    (dict(source=3), "source of raw needs a name"),
+    (dict(seed=-1), "seed needs to be at least 0"),
+    (dict(red_gain=(3.0, 1.0)), "red_gain needs"),
+    (dict(blue_gain=2.0), "blue_gain needs to be a pair"),
+])
+def test_impossible_cameras_are_refused_when_the_source_is_built(
+    change, message
+):
+  with pytest.raises(ValueError, match=message):
+    data.build("raw", **dict(source={"name": "procedural", "size": 1}) | change)
+
+
 def test_only_integer_rgb_can_be_unprocessed():
   once = raw.Unprocessed(_Pairs(), seed=0, **_GAINS)
   twice = raw.Unprocessed(once, seed=0, **_GAINS)

@@ -45,6 +45,8 @@ def test_the_named_degradation_is_built_with_its_arguments():
             {"name": "rain.streaks"}, common.awgn(5, 55),
             r"degraded once, .* is rain\.streaks and .* is noise\.gaussian",
         ),
+        ("rain.streaks", None, r"config\.data\.degradation needs a name"),
+        (None, {"sigma": (0, 1)}, r"config\.task\.degradation needs a name"),
         ({"name": "rain.streeks"}, None, r"no degradation 'rain\.streeks'"),
         (
             {"name": "rain.streaks", "lenth": 3}, None,

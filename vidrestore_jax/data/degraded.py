@@ -8,6 +8,7 @@ import numpy as np
 
 from vidrestore_jax import data, degradations
 from vidrestore_jax.data import transforms
+from vidrestore_jax.shapes import check_named
 
 
 class DegradedClips:
@@ -59,10 +60,6 @@ def build(*, source: dict, degradation: dict, seed: int = 0) -> DegradedClips:
   Raises:
     ValueError: no such source or degradation, or one that runs on the device.
   """
-  for what, given in (("source", source), ("degradation", degradation)):
-    if "name" not in given:
-      raise ValueError(
-          f"degraded needs the name of its {what}, as in"
-          f" {what}={{'name': ...}}, but got {given!r}."
-      )
+  check_named("The source of degraded", source)
+  check_named("The degradation of degraded", degradation)
   return DegradedClips(data.build(**source), degradation, seed)

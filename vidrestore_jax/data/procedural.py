@@ -70,6 +70,10 @@ class ProceduralClips:
       process (5x96x96: 0.14 MB a clip, 0.5 MB with flow).
   """
 
+  # Pillow's transforms hold the interpreter's lock: threads only disturb one
+  # another, worker processes do not.
+  max_threads = 1
+
   def __init__(
       self,
       size: int,

@@ -18,6 +18,8 @@ unprocessing/unprocess.py. `vidrestore_jax.metrics.raw.isp` is the way forth.
 import numpy as np
 
 from vidrestore_jax import data
+from vidrestore_jax.degradations import ranges
+from vidrestore_jax.shapes import check_named
 
 PATTERN = "GBRG"
 BLACK, WHITE = 240, 4095  # Of CRVD, in DN.
@@ -259,8 +261,13 @@ def build(
       2.06 (`vidrestore_jax.metrics.raw`).
 
   Raises:
-    ValueError: the source cannot be built.
+    ValueError: the source cannot be built, or gains that are no range.
   """
+  check_named("The source of raw", source)
+  if seed < 0:
+    raise ValueError(f"seed needs to be at least 0, but is {seed}.")
+  for name, gain in (("red_gain", red_gain), ("blue_gain", blue_gain)):
+    ranges.check(name, gain, 1.0)  # Green is what the others are raised to.
   return Unprocessed(
       data.build(**source), seed=seed, red_gain=red_gain, blue_gain=blue_gain
   )

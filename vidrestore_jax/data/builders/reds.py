@@ -98,7 +98,7 @@ def prepare(source_path, data_dir=None, *, partial=False) -> dict[str, int]:
     )
   found = {
       split: [
-          prepared.Sequence(name, prepared.frames(folder))
+          prepared.Sequence(name, prepared.numbered_frames(folder))
           for name, folder in pairs
       ]
       for split, pairs in folders.items()

@@ -70,7 +70,7 @@ def prepare(source_path, data_dir=None, *, partial=False) -> dict[str, int]:
         f" Vid4.zip by the links of {Vid4.HOMEPAGE}."
     )
   sequences = [
-      prepared.Sequence(name, prepared.frames(trees[0] / name))
+      prepared.Sequence(name, prepared.numbered_frames(trees[0] / name))
       for name in _FRAMES
       if not partial or (trees[0] / name).is_dir()
   ]
