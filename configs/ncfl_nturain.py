@@ -36,20 +36,7 @@ VARIANTS = ("", "synthetic")
 # Drops that fall through the frames, an open shutter, opaque streaks; around
 # what fits the streaks of the set's first test clip in contrast, length, width
 # and motion.
-RAIN = {
-    "name": "rain.streaks",
-    "density": (20.0, 60.0),
-    "direction": (-10.0, 10.0),
-    "spread": (0.5, 2.5),
-    "length": (70.0, 130.0),
-    "width": (3.5, 6.0),
-    "depth": (6.0, 9.0),
-    "exposure": (0.7, 1.0),
-    "opacity": (0.7, 1.0),
-    "brightness": (0.8, 1.0),
-    "occlusion": (0.6, 1.0),
-    "blur": (1.0, 1.4),
-}
+RAIN = {"name": "rain.streaks", "preset": "ntu"}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -29,18 +29,7 @@ from configs import common, ncfl_davis, ncfl_demo
 VARIANTS = ("", "synthetic")
 
 # Streaks, the veil of accumulated rain, and occlusion.
-RAIN = {
-    "name": "rain.streaks",
-    "density": (20.0, 150.0),
-    "direction": (-40.0, 40.0),
-    "length": (30.0, 120.0),
-    "width": (1.5, 5.0),
-    "depth": (2.0, 8.0),
-    "exposure": (0.05, 1.0),
-    "opacity": (0.4, 1.0),
-    "occlusion": (0.0, 1.0),
-    "veil": (0.1, 0.5),
-}
+RAIN = {"name": "rain.streaks", "preset": "all"}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -28,18 +28,7 @@ from configs import common, ncfl_davis, ncfl_demo
 VARIANTS = ("", "synthetic")
 
 # Dense, sharp, opaque streaks, unrelated from frame to frame.
-RAIN = {
-    "name": "rain.streaks",
-    "density": (100.0, 250.0),
-    "direction": (-40.0, 40.0),
-    "length": (30.0, 120.0),
-    "width": (2.5, 6.0),
-    "depth": (2.0, 3.5),
-    "exposure": (0.05, 0.3),
-    "opacity": (0.8, 1.0),
-    "brightness": (0.7, 1.0),
-    "occlusion": (0.5, 1.0),
-}
+RAIN = {"name": "rain.streaks", "preset": "complex"}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -29,18 +29,7 @@ VARIANTS = ("", "synthetic")
 
 # Sparse streaks, added light, unrelated from frame to frame, which is what a
 # short exposure gives: a drop has left before the next frame.
-RAIN = {
-    "name": "rain.streaks",
-    "density": (20.0, 60.0),
-    "direction": (-30.0, 30.0),
-    "length": (25.0, 80.0),
-    "width": (2.0, 5.0),
-    "depth": (2.0, 4.0),
-    "exposure": (0.05, 0.3),
-    "opacity": (0.4, 0.9),
-    "brightness": (0.8, 1.0),
-    "occlusion": (0.0, 0.5),
-}
+RAIN = {"name": "rain.streaks", "preset": "light"}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -30,16 +30,8 @@ from configs import common, ncfl_davis, ncfl_demo
 
 VARIANTS = ("", "synthetic")
 
-# Rooms, as in the set; what counts is beta times the distance.
-HAZE = {
-    "name": "haze.scattering",
-    "beta": (0.2, 0.9),
-    "airlight": (0.7, 1.0),
-    "tint": (0.0, 0.02),
-    "near": (0.6, 1.5),
-    "far": (2.0, 5.0),
-    "structures": (2, 8),
-}
+# The defaults are rooms, as in the set.
+HAZE = {"name": "haze.scattering"}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

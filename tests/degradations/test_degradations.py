@@ -84,21 +84,31 @@ def test_presets_are_arguments_of_their_function(function):
   assert module.PRESETS
   clip = np.full((2, 32, 32, 3), 0.5, np.float32)
   results = []
-  for options in module.PRESETS.values():
-    degraded, card = degradations.build(name, **options)(
+  for preset, options in module.PRESETS.items():
+    degraded, card = degradations.build(name, preset=preset)(
         np.random.default_rng(0), clip
     )
     assert np.isfinite(degraded).all()
     assert card["options"] | options == card["options"]
     results.append(json.dumps(card))
   assert len(set(results)) == len(results)
+  with pytest.raises(ValueError, match="no preset 'none'. It has: "):
+    degradations.build(name, preset="none")
+
+
+def test_arguments_change_a_preset():
+  clip = np.zeros((1, 9, 9, 3), np.float32)
+  degrade = degradations.build("rain.streaks", preset="ntu", width=(2.0, 2.5))
+  _, card = degrade(np.random.default_rng(0), clip)
+  expected = rain.PRESETS["ntu"] | {"width": (2.0, 2.5)}
+  assert {key: card["options"][key] for key in expected} == expected
 
 
 def test_wrong_names_and_options_are_refused():
   for name in ("rain", "rain.drops", "ranges.uniform", "fields.smooth", "x.y"):
     with pytest.raises(ValueError, match=f"no degradation '{name}'"):
       degradations.build(name)
-    with pytest.raises(ValueError, match="file.function"):
+    with pytest.raises(ValueError, match="raw.sensor_pair, resize"):
       degradations.place(name)
   with pytest.raises(ValueError, match="takes no argument wind"):
     degradations.build("rain.streaks", wind=3)

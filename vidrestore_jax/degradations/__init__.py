@@ -48,11 +48,13 @@ def place(name: str) -> str:
   return _place(_find(name))
 
 
-def build(name: str, **kwargs):
+def build(name: str, *, preset: str = "", **kwargs):
   """The function `name` ("file.function", as in "noise.gaussian").
 
   Args:
     name: file and function, joined by a dot; `available` lists them.
+    preset: one of the PRESETS of that file, arguments that `kwargs` change;
+      empty for the function's own defaults.
     **kwargs: the function's keyword arguments.
 
   Returns:
@@ -62,9 +64,18 @@ def build(name: str, **kwargs):
     `drawn`, the function's own card.
 
   Raises:
-    ValueError: no such degradation, or an argument that it does not take.
+    ValueError: no such degradation or preset, or an argument that it does not
+      take.
   """
   found = _find(name)
+  if preset:
+    presets = getattr(inspect.getmodule(found), "PRESETS", {})
+    if preset not in presets:
+      raise ValueError(
+          f"{name} has no preset {preset!r}. It has:"
+          f" {', '.join(presets) or 'none'}."
+      )
+    kwargs = presets[preset] | kwargs
   parameters = inspect.signature(found).parameters.values()
   keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
   check_arguments(f"Degradation {name!r}", keywords, kwargs)
@@ -94,8 +105,8 @@ def _find(name):
     found = None
   if not _place(found):
     raise ValueError(
-        f"There is no degradation {name!r}. Name it as file.function, such as"
-        " noise.gaussian; the files are those of vidrestore_jax/degradations."
+        f"There is no degradation {name!r}. There are:"
+        f" {', '.join(available())}."
     )
   return found
 
