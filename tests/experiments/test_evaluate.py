@@ -559,7 +559,7 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--model": tmp_path / "no"}, "no model folder", "median5")
   refused({"--model": "noisy,noisy"}, "each model once")
   refused({"--temporal-gain": True}, "needs a released model")
-  refused({"--protocol": "psnr"}, "fastdvdnet, rgb_uint8, sr_y")
+  refused({"--protocol": "psnr"}, "fastdvdnet")
   refused({"--sigma": None}, "--sigma=30")
   refused({"--sigma": 300}, "0 and 255")
   refused({"--frames": 0}, "at least 1")
