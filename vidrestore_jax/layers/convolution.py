@@ -81,13 +81,14 @@ class TransposedConv(nn.Module):
 
   features: int
   dtype: str = "float32"
+  kernel_init: nn.initializers.Initializer = kernel_init
 
   @nn.compact
   def __call__(self, x):
     """[B, h, w, C] to [B, 2 h, 2 w, features]."""
     batch, height, width, channels = x.shape
     kernel = self.param(
-        "kernel", kernel_init, (3, 3, channels, self.features)
+        "kernel", self.kernel_init, (3, 3, channels, self.features)
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     x, kernel, bias = nn.dtypes.promote_dtype(
