@@ -57,20 +57,14 @@ class Restoration:
     if self.degrade is not None:  # So that what it refuses is refused here.
       keys = losses.example_keys(key, batch["index"])
       jax.eval_shape(jax.vmap(self.degrade), keys, clip)
-    noise = self._noise_map(jnp.zeros(clip.shape[0]), clip)
+    noise = self.noise_map(jnp.zeros(clip.shape[0]), clip)
     variables = dict(self.model.init(key, clip, noise))
     return variables.pop("params"), variables
 
   def loss(self, params, model_state, batch, key, step):
     """The loss of one batch; see the module's docstring."""
-    clean, degraded = self._frames(batch)
-    noise = None
-    if self.degrade is not None:
-      keys = losses.example_keys(key, batch["index"])
-      if self.offset is not None:
-        clean = jax.vmap(self._add_offset)(keys, clean)
-      degraded, level = jax.vmap(self.degrade)(keys, clean)
-      noise = self._noise_map(level, clean)
+    clean, degraded, level = self.draw(batch, key)
+    noise = self.noise_map(level, clean)
     variables = {"params": params, **model_state}
     if self.model.recurrent:
       restored = self.model.apply(variables, degraded, noise)
@@ -92,6 +86,26 @@ class Restoration:
           "rate_loss": weight * bpp,
       }
     return loss, (model_state, metrics)
+
+  def draw(self, batch, key):
+    """Clean and degraded clips `[B, T, H, W, C]`, and noise levels `[B]`.
+
+    Levels are standard deviations in [0, 1] units, None for paired data.
+    """
+    clean, degraded = self._frames(batch)
+    if self.degrade is None:
+      return clean, degraded, None
+    keys = losses.example_keys(key, batch["index"])
+    if self.offset is not None:
+      clean = jax.vmap(self._add_offset)(keys, clean)
+    return clean, *jax.vmap(self.degrade)(keys, clean)
+
+  def noise_map(self, level, clip):
+    """What the model is told of the levels `[B]`: `[B, H, W, 1]`, or None."""
+    if not self.model.noise_map:
+      return None
+    shape = (clip.shape[0], *clip.shape[2:4], 1)
+    return jnp.broadcast_to(level[:, None, None, None], shape)
 
   def _frames(self, batch):
     """Clean and, where the batch is paired, degraded frames in [0, 1]."""
@@ -142,12 +156,6 @@ class Restoration:
     return clip + jnp.where(
         jax.random.bernoulli(there, probability), constant, 0.0
     )
-
-  def _noise_map(self, level, clip):
-    if not self.model.noise_map:
-      return None
-    shape = (clip.shape[0], *clip.shape[2:4], 1)
-    return jnp.broadcast_to(level[:, None, None, None], shape)
 
 
 def build(
