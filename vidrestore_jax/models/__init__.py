@@ -11,7 +11,8 @@ A restoration model says which of two kinds it is:
   `stages`, the radius of each stage, which add up to r, and the method
   `stage(index, window, noise, *, train=False)`, a stage's frame in the middle
   of `[B, 2 stages[index] + 1, H, W, C]` results of the stage before: streams
-  keep what each stage made.
+  keep what each stage made. Where the first stage is a restorer by itself,
+  `first_stage(variables)` is it as (model, variables), to be measured beside.
 """
 
 import importlib
