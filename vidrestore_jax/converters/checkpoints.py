@@ -54,7 +54,7 @@ def read(path, *, key: str | None = None) -> Checkpoint:
     raise FileNotFoundError(f"There is no checkpoint {path}.")
   suffix = _suffix(path)
   if suffix == ".npz":
-    found, used = _read_npz(path), ""
+    found, used = read_arrays(path), ""
   elif suffix == ".safetensors":
     found, used = _read_safetensors(path), ""
   else:
@@ -67,6 +67,27 @@ def read(path, *, key: str | None = None) -> Checkpoint:
   if all(prefixed):
     found = {name.removeprefix(PREFIX): found[name] for name in found}
   return Checkpoint(found, PREFIX if all(prefixed) else "", used)
+
+
+def read_arrays(path) -> dict[str, np.ndarray]:
+  """Arrays of an `.npz` by name.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: another kind of file, or arrays that only code could read.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      return {name: archive[name] for name in archive.files}
+  except AttributeError:
+    raise ValueError(f"{path} is a single array, not an .npz.") from None
+  except FileNotFoundError:
+    raise FileNotFoundError(f"There is no file {path}.") from None
+  except (ValueError, zipfile.BadZipFile, EOFError, OSError):
+    # NumPy's own text would advise to unpickle, which runs the file's code.
+    raise ValueError(
+        f"{path} is not a readable .npz file of plain arrays."
+    ) from None
 
 
 def write(path, tensors):
@@ -110,19 +131,6 @@ def _suffix(path):
         f"{path} is no checkpoint by its name: {', '.join(SUFFIXES)} are."
     )
   return suffix
-
-
-def _read_npz(path):
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
-  except AttributeError:
-    raise ValueError(f"{path} is a single array, not an .npz.") from None
-  except (ValueError, zipfile.BadZipFile, EOFError, OSError):
-    # NumPy's own text would advise to unpickle, which runs the file's code.
-    raise ValueError(
-        f"{path} is not a readable .npz file of plain arrays."
-    ) from None
 
 
 def _read_safetensors(path):

@@ -5,8 +5,13 @@ whose names start with `module.`. Its convolutions in a BatchNorm's front have n
 bias, and neither have the linear ones.
 """
 
-from vidrestore_jax.converters.torch_layouts import Layout, batch_norm, conv
+import numpy as np
 
+from vidrestore_jax.converters import parity
+from vidrestore_jax.converters.torch_layouts import Layout, batch_norm, conv
+from vidrestore_jax.inference import streaming
+
+TOLERANCE = parity.TOLERANCE
 _STAGES = ("temp1", "temp2")
 # Places of the convolutions in each block's `convblock`; a BatchNorm has the
 # next place, except behind the last convolution of _LINEAR.
@@ -62,3 +67,37 @@ LAYOUTS = (
         rules=_rules,
     ),
 )
+
+
+def outputs(model, variables, reference):
+  """What the released network makes of a clip, see `parity`.
+
+  Args:
+    model: a FastDVDnet.
+    variables: its variables.
+    reference: `noisy` `[T, C, H, W]` and `sigma`, in [0, 1] units.
+
+  Returns:
+    `seq_out_clamped` `[T, C, H, W]`, every frame, clipped to [0, 1]; and, where
+    asked for, of the first frames without clipping: `raw_forward_unclamped`
+    `[1, C, H, W]` (frame 2 of 0 to 4) and `stage1_frames012` `[1, C, H, W]`
+    (frame 1, by the first stage).
+  """
+  parity.need(reference, "noisy", "sigma")
+  clip = parity.channels_last(reference["noisy"])
+  sigma = float(reference["sigma"]) if model.noise_map else None
+  restored = streaming.restore_clip(
+      model, variables, clip, sigma=sigma, aux=()
+  )
+  found = {
+      "seq_out_clamped": parity.channels_first(restored.frames.clip(0, 1))
+  }
+  windowed = {"raw_forward_unclamped", "stage1_frames012"}
+  if windowed & set(reference):
+    window = clip[None, : 2 * model.radius + 1]
+    noise = parity.noise_map(model, reference, window[:, 0].shape)
+    one = parity.restore(model, variables, window, noise)
+    first = np.asarray(one.aux["pre_denoised"])[:, 0]
+    found["raw_forward_unclamped"] = parity.channels_first(one.frames)
+    found["stage1_frames012"] = parity.channels_first(first)
+  return found

@@ -5,11 +5,15 @@ for encoder levels 2 to 5 and one pair for decoder levels 4 to 2. The original's
 weights (NVlabs/noise2noise) are TensorFlow pickles of code and not read.
 """
 
+from vidrestore_jax.converters import parity
 from vidrestore_jax.converters.torch_layouts import (
     Layout,
     conv,
     transposed_conv,
 )
+
+TOLERANCE = parity.TOLERANCE
+outputs = parity.image_outputs
 
 # Places in src/unet.py, in its order, and ours.
 _LAYERS = (

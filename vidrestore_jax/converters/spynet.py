@@ -13,8 +13,10 @@ flow that is up-sampled with aligned corners. They are for research only; this
 project ships none.
 """
 
+import dataclasses
 import re
 
+import jax
 import numpy as np
 
 from vidrestore_jax.converters import checkpoints, parity
@@ -125,3 +127,28 @@ def from_tensors(
   arrays = {name: np.asarray(value) for name, value in tensors.items()}
   converted = to_variables("spynet", LAYOUTS, arrays, config, origin=origin)
   return converted.kwargs, converted.variables
+
+
+def outputs(model, variables, reference):
+  """Flow of a crop, see `parity`.
+
+  Args:
+    model: a SpyNet.
+    variables: its variables.
+    reference: `crop_one` and `crop_two`, `[1, 3, H, W]`.
+
+  Returns:
+    `crop_flow` `[1, 2, H, W]` in pixels, from the first into the second. As in
+    the original code, the size sets the number of levels: one more for each
+    time that a side over 32 is halved.
+  """
+  parity.need(reference, "crop_one", "crop_two")
+  one, two = (
+      parity.channels_last(reference[key]) for key in ("crop_one", "crop_two")
+  )
+  levels, side = 1, max(one.shape[1:3])
+  while side > 32 and levels < model.levels:
+    levels, side = levels + 1, side // 2
+  model = dataclasses.replace(model, levels=levels)
+  flow = jax.jit(model.apply)(variables, one, two)
+  return {"crop_flow": parity.channels_first(flow)}
