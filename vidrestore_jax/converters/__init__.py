@@ -97,12 +97,10 @@ def tensors(
   if prefix is None:
     prefix = source.get("prefix", "")
   model, variables = released.load(folder)
-  found = torch_layouts.to_tensors(
-      model,
-      variables,
-      layouts[layout],
-      source.get("num_batches_tracked", {}),
-  )
+  counts = None
+  if layout == source.get("layout"):
+    counts = source["num_batches_tracked"]
+  found = torch_layouts.to_tensors(model, variables, layouts[layout], counts)
   return {prefix + name: value for name, value in found.items()}
 
 

@@ -198,7 +198,8 @@ def to_tensors(
     model: as built.
     variables: its variables.
     layout: how to name them.
-    counts: BatchNorm's counts of batches by tensor; 0 where unknown.
+    counts: BatchNorm's counts of batches by tensor, for those that have one;
+      None gives each a count of 0.
 
   Raises:
     ValueError: the layout has no names for such a model.
@@ -213,7 +214,9 @@ def to_tensors(
   tensors = {}
   for rule in rules:
     if rule.path is None:
-      value = np.array((counts or {}).get(rule.name, 0), np.int64)
+      if counts is not None and rule.name not in counts:
+        continue
+      value = np.array(counts[rule.name] if counts else 0, np.int64)
     else:
       value = rule.kind.theirs(np.asarray(flat[rule.path], np.float32))
     tensors[rule.name] = np.array(value, order="C")
