@@ -77,17 +77,19 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     ValueError: another kind of file, or arrays that only code could read.
   """
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
-  except AttributeError:
-    raise ValueError(f"{path} is a single array, not an .npz.") from None
+    archive = np.load(path, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+      raise ValueError
+    with archive:
+      found = {name: archive[name] for name in archive.files}
+    # NumPy hands out members that are no arrays as bytes.
+    if all(isinstance(array, np.ndarray) for array in found.values()):
+      return found
   except FileNotFoundError:
     raise FileNotFoundError(f"There is no file {path}.") from None
   except (ValueError, zipfile.BadZipFile, EOFError, OSError):
-    # NumPy's own text would advise to unpickle, which runs the file's code.
-    raise ValueError(
-        f"{path} is not a readable .npz file of plain arrays."
-    ) from None
+    pass  # NumPy's own text would advise to unpickle, which runs code.
+  raise ValueError(f"{path} is not a readable .npz file of plain arrays.")
 
 
 def write(path, tensors):
