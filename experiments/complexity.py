@@ -8,10 +8,10 @@ The multiply-accumulates are counted from the traced program, module by module
 (`experiments.tracing` says what counts); GFLOPs are 2 x MACs / 1e9. The program
 is one step of a recurrent model, one call of SpyNet (a pair of frames) and one
 window of a windowed model: each yields one frame. Of a cascade of stages the
-cost as a stream is given as well, where each stage runs once per frame. SIZE is the width and height
-of the input frames. Where it is no multiple of the model's stride, the padded
-frame is traced and the cost per padded pixel is charged for the pixels asked
-for.
+cost as a stream is given as well, where each stage runs once per frame. SIZE is
+the width and height of the input frames. Where it is no multiple of the model's
+stride, the padded frame is traced and the cost per padded pixel is charged for
+the pixels asked for.
 
 Peak memory is what XLA reserves to run that (padded) program once, compiled
 for the default backend: arguments (parameters, state and frame), outputs and

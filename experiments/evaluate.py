@@ -101,7 +101,7 @@ def _parser():
       "--paper",
       metavar="SET",
       help=(
-          "put the NCFL paper's numbers beside ours; SET says which test set"
+          "put published numbers beside ours; SET says which test set"
           f" --data is: {', '.join(paper_numbers.TABLES)}"
       ),
   )
@@ -245,7 +245,7 @@ def _measure(arguments, restorers, abouts):
   print(f"\nProtocol {first.name}{noise}:\n")
   print(evaluation.table(results, published))
   if published is not None:
-    print(f"\npaper: {paper_numbers.SOURCE}")
+    print(f"\npaper: {paper_numbers.source(arguments.paper)}")
   for other in others:
     print(f"\nProtocol {other.name}{noise}:\n")
     print(evaluation.table(results, prefix=f"{other.name}/"))

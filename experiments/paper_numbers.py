@@ -1,16 +1,20 @@
 """Published numbers to put beside ours, as data.
 
-Source: Huang et al., "Neural Compression-Based Feature Learning for Video
-Restoration", CVPR 2022, supplementary. They belong beside ours only where the
-same sets are measured:
+Source, but for vimeo700: Huang et al., "Neural Compression-Based Feature
+Learning for Video Restoration", CVPR 2022, supplementary. They belong beside
+ours only where the same sets are measured:
 
   davis           table 3: DAVIS test set, 30 sequences, Gaussian noise,
                   protocol "fastdvdnet" on sequences of at most 85 frames
-  set8            table 5: the same on Set8
+  set8            table 5: the same on Set8; FastDVDnet's row and those below
+                  it are of the README of grishavak/PaCNet-denoiser
   set8_ablation   table 1: M_a to M_f, Set8 at sigma 50
   set8_lambda     table 2: the weight of the rate, Set8 at sigma 50
   nturain, rainsynlight25   table 4: deraining, PSNR / SSIM. Whether its quoted
                   rows are of RGB or of luminance is not said; ours give both
+  vimeo700        table 4 of Wang et al., arXiv:2001.00346 (FITVNet): 700 clips
+                  of Vimeo-90K's test list, which it does not name; the middle
+                  frame of each; all but TOFlow trained on noise of 5 to 80
 
 The tables on RainSynComplex25, RainSynAll100, CRVD and REVIDE stand in the
 paper itself, of which no copy was at hand: UNKNOWN. They are not guessed here.
@@ -21,6 +25,11 @@ frame at sigma 50 has 14.15 dB, and a 3x3 median of it gains more than the
 """
 
 SOURCE = "Huang et al., CVPR 2022, supplementary"
+# Tables that are not, or not all, of that source.
+_SOURCES = {
+    "set8": f"{SOURCE}; README of grishavak/PaCNet-denoiser",
+    "vimeo700": "Wang et al., arXiv:2001.00346, table 4",
+}
 
 # Sets of the paper whose numbers are not in the supplementary.
 UNKNOWN = ("rainsyncomplex25", "rainsynall100", "crvd", "revide")
@@ -45,6 +54,20 @@ _SET8 = """
   median3  27.87  22.45  19.91  18.34  15.95
   median5  26.63  21.80  19.43  17.92  15.65
   NCFL     37.12  34.22  32.57  31.39  30.45
+  FastDVDNet  36.44  33.43  31.68  30.46  29.53
+  DVDNet      36.08  33.49  31.79  30.55  29.56
+  VNLB        37.26  33.72  31.74  30.39  29.24
+  V-BM4D      36.05  32.19  30.00  28.48  27.33
+"""
+
+# PSNR/SSIM.
+_VIMEO700 = """
+  TOFlow        31.64/.8719  33.14/.9195  32.70/.8849  30.70/.8352  28.59/.7732
+  FastDVDNet    33.85/.9114  32.13/.8754  30.77/.8387  29.63/.7990  28.70/.7589
+  base          30.73/.8664  35.21/.9248  33.78/.9118  32.64/.8935  31.73/.8760
+  jsn           36.76/.9475  34.80/.9270  33.41/.9078  32.34/.8896  31.44/.8723
+  jsc           37.70/.9552  35.45/.9326  33.89/.9118  32.68/.8926  31.72/.8744
+  unsupervised  34.23/.8944  32.79/.8743  31.72/.8557  30.83/.8377  30.02/.8202
 """
 
 
@@ -99,7 +122,13 @@ TABLES = {
     "set8_lambda": _parse(_LAMBDA, (50,)),
     "nturain": {None: _NTURAIN},
     "rainsynlight25": {None: _LIGHT25},
+    "vimeo700": _parse(_VIMEO700, (15, 25, 35, 45, 55)),
 }
+
+
+def source(table: str) -> str:
+  """Where the numbers of a table are printed."""
+  return _SOURCES.get(table, SOURCE)
 
 
 def column(

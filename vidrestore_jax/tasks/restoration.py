@@ -17,7 +17,6 @@ from vidrestore_jax import degradations
 from vidrestore_jax.layers.entropy import bits_per_pixel
 from vidrestore_jax.tasks import losses
 
-
 ERRORS = {
     "mse": losses.mean_squared_error,
     "half_sse": losses.half_squared_error,
