@@ -1,16 +1,18 @@
 """Published weights become models and come back: names, order and bytes."""
 
-import io
+import importlib.util
 import json
 import os
 import pathlib
+import zipfile
 
 import jax
 import numpy as np
 import pytest
+from flax import linen, traverse_util
 
 from vidrestore_jax import cli, converters, models, released
-from vidrestore_jax.converters import checkpoints, torch_files, torch_layouts
+from vidrestore_jax.converters import checkpoints, torch_layouts
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 # Of `tests/golden`: the model, its arguments as inferred, prefix and layout.
@@ -90,8 +92,6 @@ def test_what_is_exported_converts_to_the_same_model(tmp_path):
       path: generator.normal(size=shape).astype(np.float32)
       for path, shape in shapes.items()
   }
-  from flax import traverse_util
-
   released.save(
       tmp_path / "ours",
       name="fastdvdnet",
@@ -144,8 +144,6 @@ def test_a_layout_can_be_chosen_and_names_what_it_can(tmp_path, capsys):
 
 
 def _zeros(name, preset):
-  from flax import traverse_util
-
   model = models.build(name, preset=preset, width=2, output_widths=(2, 2))
   shapes = released.variable_shapes(model)
   flat = {path: np.zeros(shape, "f4") for path, shape in shapes.items()}
@@ -182,15 +180,18 @@ def test_a_state_dict_is_found_where_training_checkpoints_keep_it(
   """Beside an optimizer's state, which stays unread."""
   plain = tmp_path / "plain.pth"
   checkpoints.write(plain, {"a.weight": np.ones((1, 2), np.float32)})
-  pickled = torch_files.zip_member(plain, "data.pkl")[2:-1]
+  with zipfile.ZipFile(plain) as archive:
+    pickled = archive.read("archive/data.pkl")[2:-1]
+    values = archive.read("archive/data/0")
   name = wrapper.encode()
   wrapped = b"".join([
       b"\x80\x02}(X", len(name).to_bytes(4, "little"), name, pickled,
       b"X\x05\x00\x00\x00epochK\x07u.",
   ])
   path = tmp_path / "wrapped.pth"
-  values = torch_files.zip_member(plain, "data/0")
-  torch_files.write_zip(path, wrapped, {"data/0": values})
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("archive/data.pkl", wrapped)
+    archive.writestr("archive/data/0", values)
   key = None if wrapper in checkpoints.WRAPPERS else wrapper
   found = checkpoints.read(path, key=key)
   assert found.key == wrapper and list(found.tensors) == ["a.weight"]
@@ -210,8 +211,6 @@ def test_axes_of_every_kind_go_there_and_back():
     value = generator.normal(size=theirs)
     assert kind.ours(value).shape == ours
     np.testing.assert_array_equal(kind.theirs(kind.ours(value)), value)
-  from flax import linen
-
   params = linen.PReLU().init(jax.random.key(0), np.zeros(3))["params"]
   (rule,) = torch_layouts.prelu("act", "act")
   assert rule.path == "params/act/negative_slope"
@@ -269,8 +268,6 @@ def test_what_pytorch_writes_is_read_here(new, torch, tmp_path):
 
 def test_names_and_order_of_the_table_load_into_the_original(torch, tmp_path):
   """strict=True: no key missing or unexpected."""
-  import importlib.util
-
   spec = importlib.util.spec_from_file_location(
       "make", GOLDEN / "make_torch_checkpoints.py"
   )
@@ -295,3 +292,43 @@ def reference():
   if not folder:
     pytest.skip("VIDRESTORE_TEST_DATA is not set: no published weights here")
   return pathlib.Path(folder) / "reference"
+
+
+def test_fastdvdnet_does_what_its_release_does(reference, tmp_path, capsys):
+  """Forward, first stage and sequence; then a size that must be padded."""
+  whole = reference / "fastdvdnet_halved_128_s20.npz"
+  source = reference / "fastdvdnet_halved.pth"
+  run(
+      "convert", source, tmp_path / "model", "--model=fastdvdnet",
+      f"--check={whole}",
+  )
+  card = json.loads((tmp_path / "model" / "model.json").read_text())
+  assert card["kwargs"] == {
+      "channels": 3, "widths": [16, 32, 64], "interm": 30, "noise_map": True,
+  }
+  errors = card["numbers"]["parity"]["max_abs_error"]
+  assert set(errors) == {
+      "raw_forward_unclamped", "stage1_frames012", "seq_out_clamped",
+  }
+  assert max(errors.values()) < 2e-6  # 2e-5 is asked for.
+  _, variables = released.load(tmp_path / "model")
+  odd = reference / "fastdvdnet_halved_odd61x71_6f_s30.npz"
+  report = converters.check("fastdvdnet", card["kwargs"], variables, odd)
+  assert report["max_abs_error"]["seq_out_clamped"] < 2e-6
+
+  run("export-torch", tmp_path / "model", tmp_path / "back.pth")
+  assert_same(named(tmp_path / "back.pth"), named(source))
+  assert list(named(tmp_path / "back.pth")) == list(named(source))
+
+
+def test_spynet_checks_itself_against_the_original_flow(reference, tmp_path):
+  run(
+      "convert", reference / "spynet_weights.npz", tmp_path / "model",
+      "--model=spynet", f"--check={reference / 'spynet_vid4_city_0_1.npz'}",
+  )
+  card = released.read_card(tmp_path / "model")
+  assert card["kwargs"]["levels"] == 6  # Of which the crop takes three.
+  assert card["numbers"]["parity"]["max_abs_error"]["crop_flow"] < 1e-4
+  run("export-torch", tmp_path / "model", tmp_path / "back.npz")
+  original = named(reference / "spynet_weights.npz")
+  assert_same(named(tmp_path / "back.npz"), original)

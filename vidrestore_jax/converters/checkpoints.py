@@ -61,12 +61,10 @@ def read(path, *, key: str | None = None) -> Checkpoint:
     found, used = _state_dict(path, torch_files.read(path), key)
   if key is not None and used != key:
     raise ValueError(f"{path} has no key {key!r}: it holds tensors at its top.")
-  if not found:
-    raise ValueError(f"{path} holds no tensors.")
-  prefixed = [name.startswith(PREFIX) for name in found]
-  if all(prefixed):
+  prefixed = bool(found) and all(name.startswith(PREFIX) for name in found)
+  if prefixed:
     found = {name.removeprefix(PREFIX): found[name] for name in found}
-  return Checkpoint(found, PREFIX if all(prefixed) else "", used)
+  return Checkpoint(found, PREFIX if prefixed else "", used)
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

@@ -260,22 +260,18 @@ def write(file, tensors: Mapping[str, np.ndarray]):
     tensors: arrays by name, in order.
   """
   parts = [b"\x80\x02", _global("collections", "OrderedDict"), b")R("]
+  values = {}
   for index, (name, array) in enumerate(tensors.items()):
     parts += [_text(name), _pickled_tensor(str(index), array)]
+    little = array.astype(array.dtype.newbyteorder("<"))
+    values[f"data/{index}"] = little.tobytes()
   parts.append(b"u.")
+  members = {"data.pkl": b"".join(parts), "byteorder": b"little"}
   with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-    _store(archive, "data.pkl", b"".join(parts))
-    _store(archive, "byteorder", b"little")
-    for index, array in enumerate(tensors.values()):
-      little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-      _store(archive, f"data/{index}", little.tobytes())
-    _store(archive, "version", b"3\n")
-
-
-def _store(archive, name, data):
-  # A fixed date: equal weights are equal files.
-  entry = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
-  archive.writestr(entry, data)
+    for name, data in (members | values | {"version": b"3\n"}).items():
+      # A fixed date: equal weights are equal files.
+      entry = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
+      archive.writestr(entry, data)
 
 
 def _pickled_tensor(key, array):

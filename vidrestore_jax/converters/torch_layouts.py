@@ -162,6 +162,8 @@ def to_variables(
     ValueError: no layout has such names, a tensor is missing or left over, of
       another shape, no floating-point tensor, or not finite.
   """
+  if not tensors:
+    raise ValueError(f"{origin} holds no tensors.")
   layout = _recognise(name, layouts, tensors, origin)
   shapes = Shapes({key: value.shape for key, value in tensors.items()})
   origin = f"{origin} is no {name} in the layout {layout.name!r}"
