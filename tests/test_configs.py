@@ -193,6 +193,7 @@ LITTLE = {
     },
     "spynet": {"levels": 1, "widths": (4,), "kernel": 3},
     "fastdvdnet": {"widths": (4, 4, 4), "interm": 2},
+    "dncnn": {"depth": 3, "width": 4},
 }
 
 
@@ -202,8 +203,9 @@ def in_little(config):
   config.unlock()
   config.batch_size, config.patch_size, config.steps = 1, 16, 2
   config.model = config.model.to_dict() | LITTLE[config.model.name]
-  fewest = fewest_frames(config, job.build(config).model)
-  config.clip_length = max(fewest, 2)
+  model = job.build(config).model
+  fewest = fewest_frames(config, model)
+  config.clip_length = max(fewest, 2) if model.recurrent else fewest
   if "rate_weight" in config.task:
     config.task.rate_weight, config.task.rate_steps = 1e-3, 1
   config.optimizer = common.adamw(1e-3)

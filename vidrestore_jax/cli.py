@@ -227,8 +227,8 @@ def _parser():
       "--key",
       metavar="NAME",
       help=(
-          "where in the file its state dict lies; state_dict, params, params_ema"
-          " and model are found"
+          "where in the file its state dict lies; state_dict, params,"
+          " params_ema and model are found"
       ),
   )
   sub.add_argument(
@@ -713,9 +713,8 @@ def _convert(arguments):
   """`vidrestore convert`."""
   package = pathlib.Path(__file__).parent
   name, folder = arguments.model, arguments.folder
-  _check_module(
-      name, package / "converters", "converter for the model", package / "models"
-  )
+  what = "converter for the model"
+  _check_module(name, package / "converters", what, package / "models")
   if not pathlib.Path(arguments.checkpoint).exists():
     raise FileNotFoundError(f"There is no file {arguments.checkpoint}.")
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -754,12 +753,12 @@ def _config_value(text):
 
 def _print_parity(report):
   """Prints errors against the original; ValueError if one is too large."""
-  tolerance = report["tolerance"]
-  print(f"{report['reference']}: largest absolute errors, at most {tolerance:g}")
-  for output, error in report["max_abs_error"].items():
+  tolerance, errors = report["tolerance"], report["max_abs_error"]
+  print(f"{report['reference']}: largest absolute errors, of {tolerance:g}")
+  for output, error in errors.items():
     print(f"  {output:<24} {error:.1e}")
   # Not `error > tolerance`, which NaN passes.
-  wrong = [k for k, e in report["max_abs_error"].items() if not e <= tolerance]
+  wrong = [k for k, error in errors.items() if not error <= tolerance]
   if wrong:
     raise ValueError(
         f"The converted weights do not do what {report['reference']} says the"

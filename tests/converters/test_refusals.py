@@ -76,7 +76,7 @@ def payloads(marker):
           for n in range(pickle.HIGHEST_PROTOCOL + 1)
       },
       "builtins": pickle.dumps(Call(eval, f"open({str(marker)!r}, 'w')"), 2),
-      "nested": pickle.dumps({"state_dict": {}, "args": Call(os.system, command)}),
+      "nested": pickle.dumps({"params": {}, "args": Call(os.system, command)}),
       # Opcodes that no pickler of today writes: an instance by its class name.
       "inst": f"(S'{command}'\nios\nsystem\n.".encode(),
   }

@@ -107,7 +107,7 @@ def write(path, tensors):
   if path.exists():
     raise FileExistsError(f"{path} exists. Name another file, or remove it.")
   if not path.parent.is_dir():
-    raise FileNotFoundError(f"There is no folder {path.parent} for {path.name}.")
+    raise FileNotFoundError(f"There is no folder {path.parent} for {path}.")
   beside = path.with_name(path.name + ".partial")
   try:
     with open(beside, "wb") as file:

@@ -1,8 +1,8 @@
 """Published FastDVDnet weights (m-tassano/fastdvdnet, MIT), and back.
 
-One layout is known, the release's: `model.pth` and `model_clipped_noise.pth`,
-whose names start with `module.`. Its convolutions in a BatchNorm's front have no
-bias, and neither have the linear ones.
+One layout is known, the release's: that of `model.pth` and
+`model_clipped_noise.pth`, whose names start with `module.`. No convolution has
+a bias.
 """
 
 import numpy as np
