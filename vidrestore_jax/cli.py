@@ -92,7 +92,10 @@ def main(argv=None) -> int:
   except (ValueError, OSError, ImportError) as error:
     if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       raise
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    # Names out of a stranger's file must not steer the terminal.
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    print(f"error: {line}", file=sys.stderr)
     return 2
   return 0
 

@@ -162,6 +162,7 @@ def _tensor(shape, strides, *, count=4, offset=0, key="0"):
     (dict(shape=(4,), strides=(1,), offset=-4), "negative"),
     (dict(shape=(-4,), strides=(-1,)), "negative"),
     (dict(shape=(4,), strides=(1, 1)), "as PyTorch does not"),
+    (dict(shape=(1,) * 65, strides=(1,) * 65), "as PyTorch does not"),
     (dict(shape=(8,), strides=(1,), count=8), "lacks some tensors' values"),
     (dict(shape=(4,), strides=(1,), key="../x"), "damaged"),
 ])
@@ -275,6 +276,11 @@ def changed(tensors, name, value):
     (
         lambda t: {f"net.{k}": v for k, v in t.items()},
         [r"is no dncnn: it holds net\.model", r"model\.0\.weight \(kair\)"],
+    ),
+    # A name that would clear the terminal.
+    (
+        lambda t: changed(t, "\x1b[2J\n", np.ones(3, np.float32)),
+        [r"no rule for \?\[2J \.$"],
     ),
     # Not one release's `module.`: some names have it, some do not.
     (

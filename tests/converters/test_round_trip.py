@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import pickle
 import zipfile
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from flax import linen, traverse_util
 
+from experiments import evaluate
 from vidrestore_jax import cli, converters, models, released
 from vidrestore_jax.converters import checkpoints, torch_layouts
 
@@ -211,10 +213,64 @@ def test_axes_of_every_kind_go_there_and_back():
     value = generator.normal(size=theirs)
     assert kind.ours(value).shape == ours
     np.testing.assert_array_equal(kind.theirs(kind.ours(value)), value)
-  params = linen.PReLU().init(jax.random.key(0), np.zeros(3))["params"]
+  params = linen.PReLU().init(jax.random.key(0), np.zeros(3, "f4"))["params"]
   (rule,) = torch_layouts.prelu("act", "act")
   assert rule.path == "params/act/negative_slope"
   assert rule.kind.theirs(np.asarray(params["negative_slope"])).shape == (1,)
+
+
+def test_arguments_that_shapes_do_not_tell_come_from_the_command_line(
+    tmp_path, capsys
+):
+  run(
+      "convert", GOLDEN / "dncnn_kair.pth", tmp_path / "model", "--model=dncnn",
+      "--config.residual=false", "--config.epsilon=1e-3",
+  )
+  kwargs = released.read_card(tmp_path / "model")["kwargs"]
+  assert kwargs["residual"] is False and kwargs["epsilon"] == 1e-3
+  for words in (
+      ["list", "--config.residual=false"],
+      ["convert", "a.pth", "b", "--model=dncnn", "--residual=false"],
+  ):
+    with pytest.raises(SystemExit) as stopped:
+      cli.main(words)
+    assert stopped.value.code == 2
+    assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
+
+
+class Recorder(pickle.Unpickler):
+  """Loads what a pickle asks for as (module, name, arguments)."""
+
+  def find_class(self, module, name):
+    if name == "OrderedDict":
+      return StateDict
+    if name.endswith("Storage"):
+      return f"{module}.{name}"
+    return lambda *arguments: (module, name, arguments)
+
+  def persistent_load(self, pid):
+    return pid
+
+
+class StateDict(dict):
+
+  def __setstate__(self, state):
+    pass  # Versions of modules, which are optional.
+
+
+def test_what_is_written_asks_pytorch_for_what_its_own_file_does(tmp_path):
+  """The same calls with the same arguments, in the same order."""
+  golden = GOLDEN / "dncnn_kair.pth"
+  checkpoints.write(tmp_path / "ours.pth", checkpoints.read(golden).tensors)
+  asked = []
+  for path in (golden, tmp_path / "ours.pth"):
+    with zipfile.ZipFile(path) as archive:
+      folder = archive.namelist()[0].split("/")[0]
+      with archive.open(f"{folder}/data.pkl") as file:
+        asked.append(list(Recorder(file).load().items()))
+      assert archive.read(f"{folder}/byteorder") == b"little"
+      assert archive.read(f"{folder}/version") == b"3\n"
+  assert len(asked[0]) == 18 and asked[0] == asked[1]
 
 
 # Against PyTorch itself, where it is installed --------------------------------
@@ -332,3 +388,32 @@ def test_spynet_checks_itself_against_the_original_flow(reference, tmp_path):
   run("export-torch", tmp_path / "model", tmp_path / "back.npz")
   original = named(reference / "spynet_weights.npz")
   assert_same(named(tmp_path / "back.npz"), original)
+
+
+# PSNR of the noisy and of the restored first 10 frames, by the release's code.
+KNOWN = {
+    20: {"davis_drift-chicane": (22.11, 35.42), "ntia_aspen": (22.11, 35.41)},
+    50: {"davis_drift-chicane": (14.15, 31.52), "ntia_aspen": (14.15, 31.38)},
+}
+
+
+@pytest.mark.slow
+def test_converted_fastdvdnet_reaches_the_known_numbers(reference, tmp_path):
+  source = reference / "fastdvdnet_halved.pth"
+  run("convert", source, tmp_path / "model", "--model=fastdvdnet")
+  clips = tmp_path / "clips"
+  clips.mkdir()
+  for name in KNOWN[20]:
+    (clips / name).symlink_to(reference.parent / "clips" / name)
+  for sigma, known in KNOWN.items():
+    out = tmp_path / f"{sigma}.json"
+    status = evaluate.main([
+        f"--model=noisy,{tmp_path / 'model'}", f"--data={clips}",
+        "--protocol=fastdvdnet", f"--sigma={sigma}", "--frames=10",
+        f"--json={out}",
+    ])
+    assert status == 0
+    noisy, restored = json.loads(out.read_text())["results"]
+    for name, (before, after) in known.items():
+      assert abs(noisy["clips"][name]["psnr"] - before) < 0.01
+      assert abs(restored["clips"][name]["psnr"] - after) < 0.01

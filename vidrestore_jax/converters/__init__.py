@@ -99,7 +99,7 @@ def tensors(
   model, variables = released.load(folder)
   counts = None
   if layout == source.get("layout"):
-    counts = source["num_batches_tracked"]
+    counts = source.get("num_batches_tracked")
   found = torch_layouts.to_tensors(model, variables, layouts[layout], counts)
   return {prefix + name: value for name, value in found.items()}
 

@@ -28,6 +28,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # More numbered objects than any checkpoint has.
 _MEMO = 1_000_000
+_AXES = 64  # PyTorch's limit, and NumPy's.
 _DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -102,7 +103,11 @@ def _tensor(storage, offset, shape, strides, *_):
   """A tensor, its reach into the storage checked."""
   shape, strides = tuple(shape), tuple(strides)
   whole = (offset, *shape, *strides)
-  if not isinstance(storage, _Storage) or len(shape) != len(strides):
+  if (
+      not isinstance(storage, _Storage)
+      or len(shape) != len(strides)
+      or len(shape) > _AXES
+  ):
     raise _RefusedError("describes a tensor as PyTorch does not")
   if not all(type(n) is int and n >= 0 for n in whole):
     raise _RefusedError("describes a tensor with negative or odd sizes")
