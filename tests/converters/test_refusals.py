@@ -177,6 +177,31 @@ def test_a_tensor_outside_its_values_is_refused(
   refused(tmp_path, capsys, path, message)
 
 
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+STORAGE += b"X\x03\x00\x00\x00cpuK\x04tQ"  # Four values.
+
+
+@pytest.mark.parametrize("reached", {
+    "storage": STORAGE,
+    "storage type": b"ctorch\nFloatStorage\n",
+    "function": REBUILD,
+    "tensor": REBUILD + b"(" + STORAGE + b"K\x00K\x04\x85K\x01\x85\x89NtR",
+}.items(), ids=lambda pair: pair[0])
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_pickle_cannot_change_what_reads_it(
+    reached, slots, tmp_path, capsys
+):
+  """Else a storage of four values could be said to have a million."""
+  state = pickle.dumps({"count": 1_000_000, "__defaults__": (1,)}, 2)[2:-1]
+  state = b"N" + state + b"\x86" if slots else state
+  path = tmp_path / "forged.pth"
+  values = {"data/0": np.ones(4, np.float32).tobytes()}
+  data = b"\x80\x02}X\x01\x00\x00\x00a" + reached[1]
+  path.write_bytes(zipped(data + state + b"bs.", **values))
+  refused(tmp_path, capsys, path, "tries to change")
+
+
 @pytest.mark.parametrize(("data", "message"), [
     (b"", "damaged"),
     (b"no pickle", "damaged"),

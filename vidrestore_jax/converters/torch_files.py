@@ -47,8 +47,19 @@ class _RefusedError(Exception):
   """A file that could be read on, but must not be."""
 
 
+def _keep_state(self, state):
+  """`__setstate__` of all that a pickle reaches, which it must not change.
+
+  Without one, the unpickler sets any attribute that the pickle names: a
+  storage's size, behind which lies other memory, or a function's defaults.
+  """
+  raise _RefusedError("tries to change what it is read with")
+
+
 class _StorageType(NamedTuple):
   dtype: str
+
+  __setstate__ = _keep_state
 
   @property
   def itemsize(self):
@@ -57,6 +68,9 @@ class _StorageType(NamedTuple):
 
 class _Storage:
   """Values of a storage; the old format gives them after the tensors."""
+
+  __slots__ = ("count", "kind", "values")
+  __setstate__ = _keep_state
 
   def __init__(self, kind, count):
     self.kind, self.count, self.values = kind, count, None
@@ -79,6 +93,8 @@ class Tensor(NamedTuple):
   shape: tuple[int, ...]
   strides: tuple[int, ...]
 
+  __setstate__ = _keep_state
+
   def array(self) -> np.ndarray:
     """The values, read-only; bfloat16 as float32."""
     values = self.storage.values
@@ -91,7 +107,7 @@ class Tensor(NamedTuple):
 
 
 class _Dict(dict):
-  """An OrderedDict or dict of the pickle; attributes are not taken over."""
+  """An OrderedDict; attributes are not taken over."""
 
   __slots__ = ()
 
@@ -124,12 +140,25 @@ def _parameter(tensor, *_):
   return tensor
 
 
+class _Function:
+  """A function that a pickle may call, and do nothing else with."""
+
+  __slots__ = ("_function",)
+  __setstate__ = _keep_state
+
+  def __init__(self, function):
+    self._function = function
+
+  def __call__(self, *arguments):
+    return self._function(*arguments)
+
+
 # All that a pickle may name.
 _NAMES = {
-    ("collections", "OrderedDict"): _Dict,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("collections", "OrderedDict"): _Function(_Dict),
+    ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
 } | {("torch", name): _StorageType(d) for name, d in _DTYPES.items()}
 
 
