@@ -42,7 +42,6 @@ setup(
             "scipy>=1.14",
         ],
         "video": ["av>=17"],  # VideoReformatter's `threads`.
-        "convert": ["torch>=2.4"],
         "metrics": ["opencv-python-headless>=4.10"],
     },
     entry_points={"console_scripts": ["vidrestore=vidrestore_jax.cli:main"]},

@@ -197,6 +197,7 @@ LITTLE = {
         "image": {"width": 4, "output_widths": (4, 4)},
         "video": {"widths": (4, 4, 4), "interm": 2, "batch_norm": False},
     },
+    "dncnn": {"depth": 3, "width": 4},
 }
 
 
@@ -208,7 +209,8 @@ def in_little(config):
   config.model = config.model.to_dict() | LITTLE[config.model.name]
   model = job.build(config).model
   config.patch_size = max(model.stride, 16)
-  config.clip_length = max(fewest_frames(config, model), 2)
+  fewest = fewest_frames(config, model)
+  config.clip_length = max(fewest, 2) if model.recurrent else fewest
   if "rate_weight" in config.task:
     config.task.rate_weight, config.task.rate_steps = 1e-3, 1
   config.optimizer = common.adamw(1e-3)

@@ -22,7 +22,7 @@ ALLOWED = {
     "metrics": set(),
     "released": {"models"},
     "inference": {"models", "layers", "released"},
-    "converters": {"models", "layers", "released"},
+    "converters": {"models", "layers", "released", "inference"},
     "cli": {"models", "released", "inference", "converters", "data", "metrics"},
     "__init__": {"released"},
 }

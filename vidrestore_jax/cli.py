@@ -23,7 +23,8 @@ Restores video with trained models.
   vidrestore list
   vidrestore data prepare davis --from=DAVIS-2017-trainval-480p.zip
   vidrestore data show davis --split=trainval --out=davis.png
-  vidrestore convert spynet_weights.npz spynet/ --model=spynet
+  vidrestore convert model.pth fastdvdnet/ --model=fastdvdnet
+  vidrestore export-torch fastdvdnet/ model.pth
 """
 
 _RESTORE = """\
@@ -51,14 +52,38 @@ clips, of which size. Sources that need no preparation can be shown too:
 """
 
 _CONVERT = """\
-Turns published weights into a released folder that training can start from
-(config.model.init_from) or that `restore` runs.
+Turns published PyTorch weights (.pth, .pt, .tar, .ckpt, .npz or .safetensors)
+into a released folder that training can start from (config.model.init_from) or
+that `restore` runs. Needs no PyTorch, and runs no code that a file brings.
+Every tensor must be one of the model's; widths and depths are told by shapes,
+and what they do not tell is set by --config.KEY=VALUE (any argument of the
+model, such as --config.levels=4).
+
+With --check=FILE.npz, outputs of the original network are compared with those
+of the converted weights, and a model that differs is not written. FILE holds:
+
+  fastdvdnet    noisy [T, C, H, W] and sigma (0 to 1); seq_out_clamped, and if
+                need be raw_forward_unclamped and stage1_frames012 [1, C, H, W]
+  spynet        crop_one, crop_two [1, 3, H, W]; crop_flow [1, 2, H, W]
+  dncnn, noise2noise    input and output [N, C, H, W], and sigma for a model
+                with a noise map
+"""
+
+_EXPORT = """\
+Writes a released model's weights as PyTorch's state dict, under the names of
+the original release. Of a converted model every name and byte comes back.
+FILE's suffix chooses its kind: .pth, .npz or .safetensors.
 """
 
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status."""
-  arguments = _parser().parse_args(argv)
+  parser = _parser()
+  arguments, unknown = parser.parse_known_args(argv)
+  config = [word for word in unknown if word.startswith("--config.")]
+  if len(config) < len(unknown) or (config and arguments.run is not _convert):
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+  arguments.config = config
   try:
     arguments.run(arguments)
   except KeyboardInterrupt:
@@ -67,7 +92,10 @@ def main(argv=None) -> int:
   except (ValueError, OSError, ImportError) as error:
     if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       raise
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    # Names out of a stranger's file must not steer the terminal.
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    print(f"error: {line}", file=sys.stderr)
     return 2
   return 0
 
@@ -196,7 +224,41 @@ def _parser():
       "folder", metavar="FOLDER", type=pathlib.Path, help="folder to make"
   )
   sub.add_argument(
-      "--model", required=True, metavar="NAME", help="such as spynet"
+      "--model", required=True, metavar="NAME", help="such as fastdvdnet"
+  )
+  sub.add_argument(
+      "--key",
+      metavar="NAME",
+      help=(
+          "where in the file its state dict lies; state_dict, params,"
+          " params_ema and model are found"
+      ),
+  )
+  sub.add_argument(
+      "--check",
+      metavar="FILE.npz",
+      help="outputs of the original network to compare with, see above",
+  )
+  sub.formatter_class = argparse.RawDescriptionHelpFormatter
+  sub.epilog = "  --config.KEY=VALUE  an argument of the model; repeatable"
+
+  sub = command(
+      commands, "export-torch", _EXPORT, _export, "write weights for PyTorch"
+  )
+  sub.add_argument("folder", metavar="FOLDER", help="a released model")
+  sub.add_argument(
+      "file", metavar="FILE", type=pathlib.Path, help="file to make"
+  )
+  sub.add_argument(
+      "--layout",
+      metavar="NAME",
+      help="which release names it; default as converted, else the first known",
+  )
+  sub.add_argument(
+      "--prefix",
+      metavar="TEXT",
+      help="before every name, such as module. ; default as converted, else"
+      " none",
   )
   return parser
 
@@ -652,26 +714,81 @@ def _rows(item):
 
 def _convert(arguments):
   """`vidrestore convert`."""
-  converters = pathlib.Path(__file__).parent / "converters"
+  package = pathlib.Path(__file__).parent
   name, folder = arguments.model, arguments.folder
-  _check_module(name, converters, "converter for the model")
-  if not pathlib.Path(arguments.checkpoint).is_file():
+  what = "converter for the model"
+  _check_module(name, package / "converters", what, package / "models")
+  if not pathlib.Path(arguments.checkpoint).exists():
     raise FileNotFoundError(f"There is no file {arguments.checkpoint}.")
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise FileExistsError(
         f"{folder} exists and is not empty. Name another folder."
     )
-  from vidrestore_jax import released
+  config = dict(_config_value(text) for text in arguments.config)
+  from vidrestore_jax import converters, released
 
-  converter = importlib.import_module(f"vidrestore_jax.converters.{name}")
-  kwargs, variables = converter.convert(arguments.checkpoint)
-  released.save(folder, name=name, kwargs=kwargs, variables=variables)
+  kwargs, variables, source = converters.read(
+      name, arguments.checkpoint, config=config, key=arguments.key
+  )
+  numbers = {}
+  if arguments.check is not None:
+    report = converters.check(name, kwargs, variables, arguments.check)
+    _print_parity(report)
+    numbers["parity"] = report
+  released.save(
+      folder,
+      name=name,
+      kwargs=kwargs,
+      variables=variables,
+      numbers=numbers,
+      source=source,
+  )
   print(f"{folder}: {name}, sha256 {released.params_sha256(variables)[:16]}.")
 
 
-def _check_module(name, folder, what):
-  """ValueError unless `folder` has a module of that name."""
-  names = sorted(path.stem for path in folder.glob("[!_]*.py"))
+def _config_value(text):
+  """`--config.KEY=VALUE` as a pair."""
+  key, equals, value = text.removeprefix("--config.").partition("=")
+  if not key or not equals:
+    raise ValueError(f"An argument of the model is --config.KEY=VALUE: {text}.")
+  return key, {"true": True, "false": False}.get(value, _literal(value))
+
+
+def _print_parity(report):
+  """Prints errors against the original; ValueError if one is too large."""
+  tolerance, errors = report["tolerance"], report["max_abs_error"]
+  print(f"{report['reference']}: largest absolute errors, of {tolerance:g}")
+  for output, error in errors.items():
+    print(f"  {output:<24} {error:.1e}")
+  # Not `error > tolerance`, which NaN passes.
+  wrong = [k for k, error in errors.items() if not error <= tolerance]
+  if wrong:
+    raise ValueError(
+        f"The converted weights do not do what {report['reference']} says the"
+        f" original does: {', '.join(wrong)}. Nothing was written. Arguments"
+        " that shapes do not tell are set by --config.KEY=VALUE."
+    )
+
+
+def _export(arguments):
+  """`vidrestore export-torch`."""
+  from vidrestore_jax import converters
+  from vidrestore_jax.converters import checkpoints
+
+  tensors = converters.tensors(
+      arguments.folder, layout=arguments.layout, prefix=arguments.prefix
+  )
+  checkpoints.write(arguments.file, tensors)
+  print(f"{arguments.file}: {len(tensors)} tensors.")
+
+
+def _check_module(name, folder, what, among=None):
+  """ValueError unless `folder`, and `among` too, has a module of that name."""
+  names = sorted(
+      path.stem
+      for path in folder.glob("[!_]*.py")
+      if among is None or (among / path.name).exists()
+  )
   if name not in names:
     raise ValueError(
         f"There is no {what} {name!r}; there are: {', '.join(names)}."
