@@ -16,7 +16,7 @@ from vidrestore_jax.metrics.records import RECORDS, Noise, Protocol
 
 __all__ = [
     "FURTHER", "MAX_PSNR", "Noise", "Protocol", "as_dict", "available", "clamp",
-    "further", "get", "of_images", "pool", "score",
+    "further", "get", "of_images", "perceptual", "pool", "score",
 ]
 
 # What two equal frames count as, since one `inf` would swallow a clip's mean.
@@ -156,6 +156,26 @@ def further(
   pair = [_round(clip, protocol).astype(np.float32) for clip in pair]
   crop = functools.partial(_crop, protocol=protocol)
   return {n: float(f(*pair, crop=crop)) for n, f in wanted.items()}
+
+
+def perceptual(distance: Callable) -> dict[str, Callable]:
+  """LPIPS and tLP as `further` takes them, by a distance of two images.
+
+  Args:
+    distance: of two images `[H, W, 3]` in [0, 1], a number, such as LPIPS.
+  """
+
+  def with_crop(measure):
+    def cropped(frames, truth, *, crop):
+      pair = [np.stack([crop(f) for f in clip]) for clip in (frames, truth)]
+      return measure(*pair, distance=distance)
+
+    return cropped
+
+  return {
+      "lpips": with_crop(temporal.perceptual_distance),
+      "tlp100": with_crop(temporal.tlp),
+  }
 
 
 def clamp(frames):

@@ -145,29 +145,17 @@ _FASTDVDNET = Protocol(
     ),
 )
 
-_FITVNET = dataclasses.replace(
-    _FASTDVDNET,
-    name="fitvnet",
-    frames=None,
-    source=(
-        "Wang et al., arXiv:2001.00346, section 4.1, which names PSNR and SSIM"
-        " and no more, and no code was released: RGB floats in [0, 1], outputs"
-        " clamped and inputs not, as FastDVDnet, whose method it compares with;"
-        " SSIM with its authors' window"
-    ),
-)
-
 RECORDS = (
     _FASTDVDNET,
-    _FITVNET,
     dataclasses.replace(
-        _FITVNET,
-        name="fitvnet_vimeo",
-        drop_ends=2,
+        _FASTDVDNET,
+        name="fitvnet",
+        frames=None,
         source=(
-            "as fitvnet, on windows of five frames (im2 to im6 of a Vimeo-90K"
-            " septuplet), of which the middle one counts, as TOFlow's"
-            " (anchen1011/toflow)"
+            "Wang et al., arXiv:2001.00346, section 4.1, which names PSNR and"
+            " SSIM and no more, and no code was released: RGB floats in [0, 1],"
+            " outputs clamped and inputs not, as FastDVDnet, whose method it"
+            " compares with; SSIM with its authors' window"
         ),
     ),
     dataclasses.replace(
