@@ -50,7 +50,7 @@ from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
 # Ten frames at the source's own speeds, of a seed that no config uses.
-_PROCEDURAL = {
+PROCEDURAL = {
     "name": "procedural",
     "size": 8,
     "length": 10,
@@ -135,7 +135,7 @@ def _parser():
       "--paper",
       metavar="SET",
       help=(
-          "put the NCFL paper's numbers beside ours; SET says which test set"
+          "put published numbers beside ours; SET says which test set"
           f" --data is: {', '.join(paper_numbers.TABLES)}"
       ),
   )
@@ -243,7 +243,7 @@ def _measure(arguments, restorers, abouts):
 
   def clips():
     if arguments.data == "procedural":
-      return evaluation.source_clips(data.build(**_PROCEDURAL))
+      return evaluation.source_clips(data.build(**PROCEDURAL))
     return evaluation.folder_clips(
         arguments.data, arguments.truth, frames or first.frames
     )
@@ -283,7 +283,7 @@ def _measure(arguments, restorers, abouts):
   print(evaluation.table(results, published, with_intervals=True))
   _say_intervals(written)
   if published is not None:
-    print(f"\npaper: {paper_numbers.SOURCE}")
+    print(f"\npaper: {paper_numbers.source(arguments.paper)}")
   for other in others:
     print(f"\nProtocol {other.name}{noise}:\n")
     print(

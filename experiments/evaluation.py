@@ -606,12 +606,13 @@ def table(
   for method in list(published):
     blanks = ["-"] * (len(rows[0]) - 2)
     rows.append([f"{method} (paper)", *blanks, paper(method)])
-  return _markdown(rows)
+  return markdown(rows)
 
 
-def _markdown(rows):
+def markdown(rows: list[list[str]]) -> str:
+  """Rows of cells, the first the head, as an aligned Markdown table."""
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-  rows.insert(1, ["-" * width for width in widths])
+  rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
   return "\n".join(
       "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |"
       for row in rows
