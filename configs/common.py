@@ -66,10 +66,13 @@ def adamw(learning_rate: float, **changes) -> dict:
       "learning_rate": learning_rate,
       "final_learning_rate": 1e-7,
       "warmup_steps": 0,
+      "drops": (),  # ((step, factor of learning_rate), ...): no cosine then.
       "b1": 0.9,
       "b2": 0.999,
       "weight_decay": 1e-2,
       "clip_norm": 1.0,
+      "orthogonal_every": 0,  # Steps between projections of kernels; 0: none,
+      "orthogonal_steps": 0,  # and for how many steps.
       "groups": {},
   } | changes
 

@@ -7,10 +7,11 @@
 The multiply-accumulates are counted from the traced program, module by module
 (`experiments.tracing` says what counts); GFLOPs are 2 x MACs / 1e9. The program
 is one step of a recurrent model, one call of SpyNet (a pair of frames) and one
-window of a windowed model: each yields one frame. SIZE is the width and height
-of the input frames. Where it is no multiple of the model's stride, the padded
-frame is traced and the cost per padded pixel is charged for the pixels asked
-for.
+window of a windowed model: each yields one frame. Of a cascade of stages the
+cost as a stream is given as well, where each stage runs once per frame. SIZE is
+the width and height of the input frames. Where it is no multiple of the model's
+stride, the padded frame is traced and the cost per padded pixel is charged for
+the pixels asked for.
 
 Peak memory is what XLA reserves to run that (padded) program once, compiled
 for the default backend: arguments (parameters, state and frame), outputs and
@@ -18,8 +19,8 @@ temporary buffers, less what is shared between them. Compiling a whole frame
 takes seconds to minutes; `--nomemory` skips it.
 
 The JSON has `params`, `macs`, `gflops`, `modules` (the same three for each
-module; they add up to the total), `size`, `model`, `peak_memory_bytes` (null
-when skipped) and `backend`.
+module; they add up to the total), `streamed_gflops` (null but for a cascade),
+`size`, `model`, `peak_memory_bytes` (null when skipped) and `backend`.
 """
 
 import argparse
@@ -138,6 +139,36 @@ def measure(model, *, width: int, height: int, depth: int = 1):
   return total, modules
 
 
+def streamed_macs(model, *, width: int, height: int) -> int | None:
+  """MACs of one frame in a stream; None where the model is no cascade.
+
+  `inference.streaming` keeps what a stage made, so that a frame costs each
+  stage once, however many windows it lies in.
+
+  Args:
+    model: as `vidrestore_jax.models.build` returns it.
+    width: columns of the input frame.
+    height: rows of the input frame.
+  """
+  if not hasattr(model, "stages"):
+    return None
+  padded = [-(-side // model.stride) * model.stride for side in (height, width)]
+  program = frame_program(model, height=padded[0], width=padded[1])
+  window, noise = program.args
+  macs = 0
+  for index, radius in enumerate(model.stages):
+    shape = (1, 2 * radius + 1, *window.shape[2:])
+    frames = jax.ShapeDtypeStruct(shape, window.dtype)
+
+    def stage(variables, frames, noise, index=index):
+      return model.apply(variables, index, frames, noise, method="stage")
+
+    macs += tracing.count_macs(
+        stage, program.variables, frames, noise
+    ).total()
+  return round(macs * height * width / math.prod(padded))
+
+
 def module_of(stack: str, params, depth: int) -> str:
   """The module that a name stack lies in, to `depth` levels.
 
@@ -254,6 +285,9 @@ def run(argv: list[str]) -> dict:
   )
   print(f"{name} ({args.config}), one frame of {width}x{height}")
   print(table(total, modules), flush=True)
+  streamed = streamed_macs(model, width=width, height=height)
+  if streamed is not None:
+    print(f"as a stream, each stage once: {2 * streamed / 1e9:.2f} GFLOPs")
   memory = None
   if args.memory:
     memory = peak_memory(model, width=width, height=height)
@@ -267,6 +301,7 @@ def run(argv: list[str]) -> dict:
       size=f"{width}x{height}",
       **total.as_json(),
       modules={path: cost.as_json() for path, cost in modules.items()},
+      streamed_gflops=None if streamed is None else 2 * streamed / 1e9,
       peak_memory_bytes=memory,
       backend=jax.default_backend(),
   )

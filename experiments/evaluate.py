@@ -129,7 +129,8 @@ def _parser():
   parser.add_argument(
       "--temporal-gain",
       action="store_true",
-      help="also measure what a frame's four predecessors add to it",
+      help="also measure what other frames add to one: its four predecessors,"
+      " or the rest of a windowed model's window",
   )
   parser.add_argument(
       "--paper",
@@ -272,12 +273,17 @@ def _measure(arguments, restorers, abouts):
         "frames": {name: row["frames"] for name, row in result.clips.items()},
     }
     if arguments.temporal_gain and "folder" in abouts[label]:
+      radius = abouts[label]["radius"]
+      around, window = "four predecessors", {}
+      if radius is not None:
+        around = f"{radius} frames on either side"
+        window = dict(predecessors=radius, successors=radius)
       gain = evaluation.temporal_gain(
-          restorers[label], clips(), first, **given
+          restorers[label], clips(), first, **given, **window
       )
       written[label]["temporal_gain"] = gain
       for clip, value in gain["clips"].items():
-        print(f"{clip}, {label}: four predecessors add {value:+.2f} dB")
+        print(f"{clip}, {label}: {around} add {value:+.2f} dB")
   noise = "" if sigma is None else f", sigma {sigma:g}"
   print(f"\nProtocol {first.name}{noise}:\n")
   print(evaluation.table(results, published, with_intervals=True))

@@ -72,7 +72,7 @@ def model_restorer(model, variables) -> Restorer:
   that they and the frame's own size give the bits per pixel.
 
   Raises:
-    ValueError: the model is not one that restores frame by frame.
+    ValueError: the model is no restoration model.
   """
   streaming.check_streams(model)
 
@@ -99,8 +99,8 @@ def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
     scale: how many times larger the truth is than the degraded frames.
 
   Returns:
-    The restorer, and `{"name": ...}` with, for a model, `folder` and
-    `weights_sha256`.
+    The restorer, and `{"name": ...}` with, for a model, `folder`,
+    `weights_sha256` and `radius` (of its window; None where it is recurrent).
 
   Raises:
     FileNotFoundError, ValueError: no such method or model, or one of another
@@ -129,6 +129,8 @@ def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
       "weights_sha256": card["weights_sha256"],
   }
   model, variables = released.load(name)
+  restore = model_restorer(model, variables)
+  about["radius"] = model.radius
   if model.scale != scale:
     raise ValueError(
         f"{name} restores at {model.scale} times the size of its input, but"
@@ -139,7 +141,7 @@ def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
             else "Leave out --scale, or measure --model=bicubic."
         )
     )
-  return model_restorer(model, variables), about
+  return restore, about
 
 
 def _method(name, scale) -> Restorer:
@@ -364,11 +366,12 @@ def temporal_gain(
     frames: int | None = None,
     scale: int = 1,
     predecessors: int = 4,
+    successors: int = 0,
 ) -> dict[str, Any]:
-  """What the frames before a frame add to it, in dB.
+  """What the frames around a frame add to it, in dB.
 
-  Each frame that has so many predecessors is restored twice, from a fresh
-  state: at the end of the clip of them and itself, and alone.
+  Each frame that has so many of them is restored twice, from a fresh state: in
+  the clip of them and itself, and alone.
 
   Args:
     restore: a restorer.
@@ -378,9 +381,11 @@ def temporal_gain(
     frames: as in `evaluate`.
     scale: as in `evaluate`.
     predecessors: how many frames come before.
+    successors: how many come after.
 
   Returns:
-    `clips` (mean gain in PSNR by clip), `mean` (over clips), `predecessors`.
+    `clips` (mean gain in PSNR by clip), `mean` (over clips), `predecessors`,
+    `successors`.
 
   Raises:
     ValueError: as `evaluate`, or a clip too short.
@@ -389,20 +394,22 @@ def temporal_gain(
   gains: dict[str, float] = {}
   for item in clips:
     clean, degraded = prepare(item, protocol, sigma, limit, scale=scale)
-    if len(clean) <= predecessors:
+    around = predecessors + successors
+    if len(clean) <= around:
       raise ValueError(
           f"Clip {item['name']} has {len(clean)} frames to measure, but the"
-          f" temporal gain needs {predecessors + 1} or more."
+          f" temporal gain needs {around + 1} or more."
       )
     differences = []
-    for last in range(predecessors, len(clean)):
+    for index in range(predecessors, len(clean) - successors):
       values = []
-      for first in (last - predecessors, last):
-        window = slice(first, last + 1)
+      for before, after in ((predecessors, successors), (0, 0)):
+        window = slice(index - before, index + after + 1)
         restored = _restore(restore, degraded[window], sigma, clean[window])
-        frame = restored.frames[-1:]
         score = protocols.score(
-            frame, clean[last : last + 1], protocol,
+            restored.frames[before : before + 1],
+            clean[index : index + 1],
+            protocol,
             camera=item.get("metadata"),
         )
         values.append(float(score["psnr"][0]))
@@ -411,7 +418,12 @@ def temporal_gain(
   if not gains:
     raise ValueError("There are no clips to evaluate.")
   mean = float(np.mean(list(gains.values())))
-  return {"clips": gains, "mean": mean, "predecessors": predecessors}
+  return {
+      "clips": gains,
+      "mean": mean,
+      "predecessors": predecessors,
+      "successors": successors,
+  }
 
 
 def prepare(item, protocol, sigma, frames=None, *, scale: int = 1):

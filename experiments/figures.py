@@ -176,7 +176,7 @@ def side_by_side(panels, titles, *, detail, error, notes):
   ]
   figure, axes = grid(rows, footer=LABEL + 16)
   for ax, title in zip(axes[0], titles):
-    title(ax, title)
+    write_title(ax, title)
   for crop, colour in zip(crops, BOXES):
     for ax in axes[0]:
       draw_box(ax, [side * scale for side in crop], colour)
@@ -208,7 +208,7 @@ def rate_map(example) -> Figure:
       [([fit(panel, PANEL) for panel in panels], LABEL)], footer=LABEL + 16
   )
   for ax, title in zip(axes[0], titles):
-    title(ax, title)
+    write_title(ax, title)
   unit = "bits/px or more"
   colour_bar(figure, axes[0][1], RATE_COLOURS, peak, None, unit)
   return figure
@@ -286,7 +286,7 @@ def flow(example) -> Figure:
       [([fit(panel, PANEL) for panel in panels], LABEL)], footer=96
   )
   for ax, title in zip(axes[0], titles):
-    title(ax, title)
+    write_title(ax, title)
   if known:
     colour_bar(figure, axes[0][3], ERROR_COLOURS, error_peak, None, "pixels")
   _wheel_legend(figure, axes[0][1], peak)
@@ -574,7 +574,7 @@ def _frame(ax, colour):
   ax.spines[:].set_linewidth(1.4)
 
 
-def title(ax, text):
+def write_title(ax, text):
   ax.set_title(text, loc="left", color=INK, fontsize=13, pad=8)
 
 

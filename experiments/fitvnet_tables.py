@@ -34,13 +34,13 @@ from experiments import (
 from vidrestore_jax import data, degradations
 from vidrestore_jax.metrics import deviation, protocols
 
+PAPER = "Wang et al., arXiv:2001.00346"
 # How the paper calls what a person names in short.
 VARIANTS = {
-    name: f"FITVNet ({shown})"
-    for name, shown in (
-        ("base", "base"), ("jsn", "+jsn"), ("jsc", "+jsc"),
-        ("unsupervised", "unsupervised"),
-    )
+    "base": "FITVNet (base)",
+    "jsn": "FITVNet (+jsn)",
+    "jsc": "FITVNet (+jsc)",
+    "unsupervised": "FITVNet (unsupervised)",
 }
 MIXED = ("noise.mixed_toflow", "noise.mixed_true_sp")
 # The Gaussian part of the mixed noise, which models with a noise map are told.
@@ -236,7 +236,7 @@ def _run(arguments):
   record = protocol(arguments.septuplets)
   make = _deviation_table if number == 2 else _quality_table
   rows, numbers = make(arguments, found, abouts, record)
-  print(f"\nTable {number} of {paper_numbers.FITVNET}, here and there:\n")
+  print(f"\nTable {number} of {PAPER}, here and there:\n")
   print(evaluation.markdown(rows))
   notes = paper_numbers.NOTES[number]
   print()
@@ -247,7 +247,7 @@ def _run(arguments):
         arguments.json,
         {
             "table": number,
-            "published": paper_numbers.FITVNET,
+            "published": PAPER,
             "notes": notes,
             "protocol_record": protocols.as_dict(record),
             "mixed": {"name": arguments.mixed, "seed": _MIXED_SEED},
@@ -343,16 +343,14 @@ def _deviation_table(arguments, found, abouts, record):
 
 def _side_by_side(ours, published, show):
   """{row: (ours, the paper's)} as text, ours first, "-" for what is not."""
-  by_name = {name.lower(): name for name in published}
+  left = {VARIANTS.get(name, name): row for name, row in published.items()}
+  by_name = {name.lower(): name for name in left}
   rows = {}
   for name, values in ours.items():
-    theirs = by_name.pop(name.lower(), None)
-    rows[theirs or name] = (
-        show(*values), show(*published[theirs]) if theirs else "-"
-    )
-  for name in by_name.values():
-    rows[name] = ("-", show(*published[name]))
-  return rows
+    theirs = by_name.get(name.lower())
+    row = left.pop(theirs) if theirs else None
+    rows[theirs or name] = (show(*values), show(*row) if row else "-")
+  return rows | {name: ("-", show(*row)) for name, row in left.items()}
 
 
 if __name__ == "__main__":

@@ -137,11 +137,12 @@ def start_from_released(config, model, state):
     flat[path] = jax.device_put(value, flat[path].sharding)
   variables = traverse_util.unflatten_dict(flat, sep="/")
   params = variables.pop("params")
+  # Copies: a donated state must not hold one buffer twice.
+  ema, ema_state = jax.tree.map(
+      jnp.copy, (params, variables) if state.ema else ({}, {})
+  )
   return state.replace(
-      params=params,
-      # Copies: a donated state must not hold one buffer twice.
-      ema=jax.tree.map(jnp.copy, params) if state.ema else {},
-      model_state=variables,
+      params=params, ema=ema, model_state=variables, ema_state=ema_state
   )
 
 

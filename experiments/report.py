@@ -456,8 +456,9 @@ def _traces(folder, traces):
   if not parts:
     return None
   note = (
-      "<p>A recurrent model has no past in the first frame; what it gains in"
-      " the frames after is what it draws from time.</p>"
+      "<p>A recurrent model has no past in the first frame, a windowed one sees"
+      " mirrored frames at either end; what it gains in the other frames is"
+      " what it draws from time.</p>"
   )
   charts = f'<div class="pairs">{"".join(parts)}</div>'
   return "From frame to frame", "time", note + charts

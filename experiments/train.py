@@ -217,8 +217,9 @@ def _pretrain(config, workdir, command, say):
 
 def _variables(state) -> dict:
   """The variables to use the model with, on the host: the EMA where kept."""
-  params = state.ema if state.ema else state.params
-  return jax.device_get({"params": params, **state.model_state})
+  if state.ema:
+    return jax.device_get({"params": state.ema, **state.ema_state})
+  return jax.device_get({"params": state.params, **state.model_state})
 
 
 def _finish(config, workdir, job, state, measure, command, say):

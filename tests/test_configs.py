@@ -43,6 +43,13 @@ def load(file, variant):
   return configuration.load(f"{name}:{variant}" if variant else str(name))
 
 
+def fewest_frames(config, model):
+  """Of a clip that the config can train on."""
+  if config.task.name == "optical_flow":
+    return 2
+  return 1 if model.recurrent else 2 * model.radius + 1
+
+
 # The whole network of a variant, by its shapes -------------------------------
 
 # Sets that train the same network, and variants that change no parameter of it,
@@ -61,8 +68,8 @@ def test_a_network_has_the_parameters_that_its_optimizer_groups(file, variant):
     if network in TRACED:
       continue
     TRACED.append(network)
-    # One frame (two for flow) of the least size show every parameter.
-    frames = 2 if config.task.name == "optical_flow" else 1
+    # Few frames of the least size show every parameter.
+    frames = fewest_frames(config, built.model)
     side, channels = built.model.stride, config.model.get("channels", 3)
     clip = jnp.zeros((1, frames, side, side, channels), jnp.uint8)
     batch = {
@@ -115,7 +122,7 @@ class LookAlike:
 
   def __getitem__(self, index):
     rng = np.random.default_rng(index)
-    shape = (2, 48, 56, 1 if self.raw else 3)
+    shape = (5, 48, 56, 1 if self.raw else 3)
     white, kind = (3855, np.uint16) if self.raw else (255, np.uint8)
     item = dict(name=f"clip_{index}", max_value=white)
     item["clean"] = rng.integers(0, white + 1, shape, kind)
@@ -131,7 +138,7 @@ class LookAlike:
 @functools.cache
 def little_procedural(real, flow):
   """One source for all configs: painting its textures is what takes time."""
-  return real("procedural", size=2, length=2, height=48, width=48, flow=flow)
+  return real("procedural", size=2, length=5, height=48, width=48, flow=flow)
 
 
 @pytest.fixture
@@ -149,7 +156,8 @@ def little_data(monkeypatch, tmp_path):
       # It is not prepared, but nothing else is wrong with the arguments.
       with pytest.raises(FileNotFoundError, match=f"prepare {name}"):
         real(name, **kwargs | {"data_dir": str(tmp_path)})
-    paired = "degraded" in kwargs or name not in ("davis", "set8", "folders")
+    clean = ("davis", "set8", "vimeo90k", "folders")
+    paired = "degraded" in kwargs or name not in clean
     return LookAlike(paired=paired, raw=name == "crvd")
 
   monkeypatch.setattr(data, "build", build)
@@ -184,6 +192,7 @@ LITTLE = {
         "prior_channels": (4, 4),
     },
     "spynet": {"levels": 1, "widths": (4,), "kernel": 3},
+    "fastdvdnet": {"widths": (4, 4, 4), "interm": 2},
 }
 
 
@@ -191,9 +200,10 @@ def in_little(config):
   """The config with a little network; task, data and measure are its own."""
   config = config.copy_and_resolve_references()
   config.unlock()
-  config.batch_size, config.clip_length, config.patch_size = 1, 2, 16
-  config.steps = 2
+  config.batch_size, config.patch_size, config.steps = 1, 16, 2
   config.model = config.model.to_dict() | LITTLE[config.model.name]
+  fewest = fewest_frames(config, job.build(config).model)
+  config.clip_length = max(fewest, 2)
   if "rate_weight" in config.task:
     config.task.rate_weight, config.task.rate_steps = 1e-3, 1
   config.optimizer = common.adamw(1e-3)
@@ -260,7 +270,8 @@ SHAPED = set()
 
 
 @pytest.mark.parametrize(
-    ("file", "variant"), [c for c in CASES if c[1].startswith("synthetic")]
+    ("file", "variant"),
+    [c for c in CASES if c[1].startswith("synthetic") or c[1] == "demo"],
 )
 def test_a_synthetic_variant_trains_on_pairs_it_makes(
     file, variant, little_data

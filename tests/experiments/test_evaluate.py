@@ -379,6 +379,10 @@ def test_papers_numbers_are_as_printed():
   assert paper_numbers.column("set8", 50)["NCFL"] == (30.45, None)
   assert paper_numbers.column("set8_ablation", 50)["M_d"] == (30.29, None)
   assert paper_numbers.column("set8_lambda", 50)["1/2048"] == (30.45, None)
+  assert paper_numbers.column("set8", 30)["FastDVDNet"] == (31.68, None)
+  vimeo = paper_numbers.column("vimeo700", 25)
+  assert vimeo["FastDVDNet"] == (32.13, 0.8754) and vimeo["jsc"][0] == 35.45
+  assert "2001.00346" in paper_numbers.source("vimeo700")
   rain = paper_numbers.column("nturain", None)
   assert rain["NCFL"] == (40.22, 0.9811) and rain["SE"] == (25.73, 0.7614)
   light = paper_numbers.column("rainsynlight25", None)

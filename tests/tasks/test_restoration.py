@@ -13,7 +13,7 @@ from vidrestore_jax.tasks import losses
 class Fixed:
   """Adds the parameter to the frames and spends 64 bits on each."""
 
-  restores = True
+  restores, recurrent = True, True
   noise_map = True
   scale = 1
 

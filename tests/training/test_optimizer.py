@@ -12,10 +12,13 @@ CONFIG = {
     "learning_rate": 2e-4,
     "final_learning_rate": 1e-7,
     "warmup_steps": 0,
+    "drops": (),
     "b1": 0.9,
     "b2": 0.999,
     "weight_decay": 1e-2,
     "clip_norm": 1.0,
+    "orthogonal_every": 0,
+    "orthogonal_steps": 0,
     "groups": {"motion": {"learning_rate": 2.5e-5, "frozen_steps": 2_500}},
 }
 

@@ -3,10 +3,17 @@
 A recurrent model is run step by step: one frame and the state are all that is
 held, and the state is carried from the first frame to the last, so that no
 chunk border exists. Whole clips go through the same step.
+
+A windowed model slides over the frames; beyond both ends they are mirrored
+without repeating the edge. Where it is a cascade of stages, each stage slides
+over the results of the one before, so that every result is made once.
 """
 
+import collections
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +24,7 @@ from vidrestore_jax.shapes import Restored, check_channels, check_rank
 
 # What of `Restored.aux` is worth the way from the device for each frame.
 AUX = ("bits", "rate_map", "flow")
+_CROPPED = ("flow", "pre_denoised")  # Those that are of the padded frame.
 
 
 def restore_stream(
@@ -31,10 +39,10 @@ def restore_stream(
 
   A frame is dispatched to the device before the result of the one before it
   is waited for, so reading, computing and writing overlap; a result comes one
-  frame late.
+  frame late, and as many more as a window reaches ahead (the model's radius).
 
   Args:
-    model: a recurrent restoration model.
+    model: a restoration model.
     variables: its variables.
     frames: iterable of `[H, W, C]` in [0, 1], all of one size; any size, they
       are padded to the model's stride and cropped back.
@@ -45,29 +53,24 @@ def restore_stream(
   Yields:
     `Restored` on the host for each frame: `frames` float32 `[H, W, C]`, not
     clipped; `aux["bits"]` a float and `aux["rate_map"]` `[h, w]`, both of the
-    padded frame; an `aux["flow"]` is cropped as the frame is.
+    padded frame; an `aux["flow"]` is cropped as the frame is. Of a cascade,
+    `aux["pre_denoised"]` `[H, W, C]` is what its first stage made of the frame,
+    and nothing else is kept.
 
   Raises:
-    ValueError: the model does not stream, `sigma` does not suit it, or the
+    ValueError: the model does not restore, `sigma` does not suit it, or the
       frames change their size.
   """
   check_streams(model)
   check_sigma(model, sigma)
   variables = jax.device_put(variables)
-  state, pending, shape = None, None, None
-  for index, frame in enumerate(frames):
-    check_rank("A frame", frame, "HWC")
-    check_channels("A frame", frame, model.channels)
-    if shape is not None and frame.shape != shape:
-      raise ValueError(
-          f"Frame {index} is {_size(frame.shape)} while those before it are"
-          f" {_size(shape)}. Restore clips of different sizes one by one."
-      )
-    shape = frame.shape
-    frame = jnp.asarray(frame, jnp.float32)
-    if state is None:
-      state = _init_state(model, frame)
-    state, result = _step(model, aux, variables, state, frame, sigma)
+  frames = _checked(model, frames)
+  if model.recurrent:
+    results = _recurrent(model, variables, frames, sigma, aux)
+  else:
+    results = _windowed(model, variables, frames, sigma, aux)
+  pending = None
+  for result in results:
     if pending is not None:
       yield _to_host(pending)
     pending = result
@@ -86,7 +89,7 @@ def restore_clip(
   """Restores a clip held in memory; see `restore_stream`.
 
   Args:
-    model: a recurrent restoration model.
+    model: a restoration model.
     variables: its variables.
     clip: `[T, H, W, C]` in [0, 1].
     sigma: standard deviation of the noise in [0, 1] units.
@@ -116,11 +119,6 @@ def check_streams(model):
         f"{kind} is no restoration model: it does not make frames of frames."
         " Choose the released folder of one that does, such as ncfl."
     )
-  if not model.recurrent:
-    raise ValueError(
-        f"{kind} restores windows of {2 * model.radius + 1} frames; only"
-        " recurrent models can be streamed."
-    )
 
 
 def check_sigma(model, sigma: float | None):
@@ -142,6 +140,66 @@ def check_sigma(model, sigma: float | None):
     )
 
 
+def mirrored(frames: Iterable, radius: int) -> Iterator:
+  """Frames with `radius` more at either end, the edge not repeated.
+
+  Frame i of a clip of T stands for -i and for 2 (T - 1) - i (FastDVDnet's
+  release); a clip too short for that is mirrored again and again, and a single
+  frame has only itself for neighbour.
+
+  Args:
+    frames: any iterable; no more than radius + 1 of its items are held.
+    radius: how many more.
+
+  Yields:
+    The items, T + 2 radius of them where there are any.
+  """
+  frames = iter(frames)
+  head = list(itertools.islice(frames, radius + 1))
+  tail = collections.deque(head, radius + 1)
+  for distance in range(-radius, 0):
+    if head:
+      yield head[_reflect(distance, len(head))]
+  yield from head
+  for frame in frames:
+    tail.append(frame)
+    yield frame
+  for distance in range(radius):
+    if tail:
+      yield tail[_reflect(len(tail) + distance, len(tail))]
+
+
+def _reflect(index, length):
+  """The index of [0, length) that a mirror at both ends leads to."""
+  period = max(2 * (length - 1), 1)
+  return min(index % period, -index % period)
+
+
+def _checked(model, frames):
+  """The frames on the device, `[H, W, C]`; ValueError where they change."""
+  shape = None
+  for index, frame in enumerate(frames):
+    check_rank("A frame", frame, "HWC")
+    check_channels("A frame", frame, model.channels)
+    if shape is not None and frame.shape != shape:
+      raise ValueError(
+          f"Frame {index} is {_size(frame.shape)} while those before it are"
+          f" {_size(shape)}. Restore clips of different sizes one by one."
+      )
+    shape = frame.shape
+    yield jnp.asarray(frame, jnp.float32)
+
+
+def _recurrent(model, variables, frames, sigma, aux):
+  """A recurrent model's results, step by step."""
+  state = None
+  for frame in frames:
+    if state is None:
+      state = _init_state(model, frame)
+    state, result = _step(model, aux, variables, state, frame, sigma)
+    yield result
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _init_state(model, frame):
   """The model's state before `frame` `[H, W, C]`."""
@@ -153,16 +211,98 @@ def _init_state(model, frame):
 def _step(model, aux, variables, state, frame, sigma):
   """One frame `[H, W, C]`: (state, Restored without batch, cropped)."""
   padded, size = tiling.pad_to_multiple(frame[None], model.stride)
-  noise = None
-  if sigma is not None:
-    noise = jnp.full((*padded.shape[:3], 1), sigma, jnp.float32)
+  noise = _noise_map(padded, sigma)
   state, restored = model.apply(variables, state, padded, noise, method="step")
-  frames = tiling.crop(restored.frames, size, scale=model.scale)
+  return state, _finish(restored, size, model.scale, aux)
+
+
+def _windowed(model, variables, frames, sigma, aux):
+  """A windowed model's results: the middles of its windows."""
+  frames = mirrored(frames, model.radius)
+  if not hasattr(model, "stages"):
+    for window in _windows(frames, model.radius):
+      yield _window(model, aux, variables, window, sigma)
+    return
+  made = (_Made(frame, None, frame.shape[:2]) for frame in frames)
+  for index in range(len(model.stages)):
+    made = _slide(model, index, variables, made, sigma)
+  for frame, first, size in made:
+    restored = Restored(frame, {"pre_denoised": first})
+    yield _finish(restored, size, model.scale, aux)
+
+
+class _Made(NamedTuple):
+  """What a stage made of a frame.
+
+  Attributes:
+    frame: its result, `[1, H', W', C]`, of the padded size.
+    first: the first stage's.
+    size: (H, W) of the frame itself.
+  """
+
+  frame: Any
+  first: Any
+  size: tuple[int, int]
+
+
+def _slide(model, index, variables, made, sigma):
+  """The results of one stage, of those of the stage before."""
+  radius = model.stages[index]
+  for window in _windows(made, radius):
+    _, first, size = window[radius]
+    frames = tuple(item.frame for item in window)
+    frame = _stage(model, index, variables, frames, sigma)
+    yield _Made(frame, frame if index == 0 else first, size)
+
+
+def _windows(items, radius):
+  """Every 2 radius + 1 items that follow one another, as a tuple."""
+  window = collections.deque(maxlen=2 * radius + 1)
+  for item in items:
+    window.append(item)
+    if len(window) == window.maxlen:
+      yield tuple(window)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _stage(model, index, variables, frames, sigma):
+  """The result of a stage of a cascade, padded.
+
+  Stage 0 takes frames `[H, W, C]`, those after it the results of the one
+  before.
+  """
+  window = jnp.stack(frames, 1) if index else jnp.stack(frames)[None]
+  window, _ = tiling.pad_to_multiple(window, model.stride)
+  noise = _noise_map(window[:, 0], sigma)
+  return model.apply(variables, index, window, noise, method="stage")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _window(model, aux, variables, frames, sigma):
+  """One window of frames `[H, W, C]`: Restored without batch, cropped."""
+  window = jnp.stack(frames)[None]
+  window, size = tiling.pad_to_multiple(window, model.stride)
+  noise = _noise_map(window[:, 0], sigma)
+  restored = model.apply(variables, window, noise)
+  return _finish(restored, size, model.scale, aux)
+
+
+def _noise_map(frame, sigma):
+  """`[B, H, W, 1]` for frames `[B, H, W, C]`, or None."""
+  if sigma is None:
+    return None
+  return jnp.full((*frame.shape[:3], 1), sigma, jnp.float32)
+
+
+def _finish(restored, size, scale, aux):
+  """What is kept of `restored`, cropped and without its batch axis."""
+  frames = tiling.crop(restored.frames, size, scale=scale)
   kept = {k: v for k, v in restored.aux.items() if k in aux}
-  if "flow" in kept:
-    kept["flow"] = tiling.crop(kept["flow"], size)
+  for key in _CROPPED:
+    if key in kept:
+      kept[key] = tiling.crop(kept[key], size)
   result = Restored(frames.astype(jnp.float32), kept)
-  return state, jax.tree.map(lambda leaf: leaf[0], result)
+  return jax.tree.map(lambda leaf: leaf[0], result)
 
 
 def _to_host(result):

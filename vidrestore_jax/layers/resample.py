@@ -58,6 +58,11 @@ def max_pool(x, factor: int = 2):
   return nn.max_pool(x, (factor, factor), (factor, factor))
 
 
+def upsample_nearest(x, factor: int = 2):
+  """[B, h, w, C] to [B, h * f, w * f, C]; each value becomes a block."""
+  return x.repeat(factor, 1).repeat(factor, 2)
+
+
 def upsample_bilinear(x, factor: int = 2, *, align_corners: bool = False):
   """[B, h, w, C] to [B, h * f, w * f, C], as PyTorch's interpolate.
 

@@ -1,7 +1,10 @@
 """Supervised restoration of clips, with NCFL's rate term in a first stage.
 
 L = MSE + lambda * bits per pixel for the first `rate_steps` steps, MSE alone
-afterwards (NCFL's supplementary, section 3; spec section 3).
+afterwards (NCFL's supplementary, section 3; spec section 3). A recurrent model
+restores every frame of a clip, a windowed one the middle frame; a windowed
+model's call takes `train=True` and may then update its state, such as the
+statistics of batch normalisation.
 """
 
 import dataclasses
@@ -14,54 +17,66 @@ from vidrestore_jax import degradations
 from vidrestore_jax.layers.entropy import bits_per_pixel
 from vidrestore_jax.tasks import losses
 
+ERRORS = {
+    "mse": losses.mean_squared_error,
+    "half_sse": losses.half_squared_error,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Restoration:
-  """Restores every frame of a clip.
+  """Restores every frame of a clip, or the middle one of a window.
 
   Attributes:
-    model: a recurrent restoration model.
+    model: a restoration model.
     degrade: a function of (key, clip `[T, H, W, C]`) that returns the degraded
       clip and its noise level; None where batches bring `degraded` frames.
-    rate_weight: lambda, of bits per pixel against MSE on [0, 1] values.
+    rate_weight: lambda, of bits per pixel against the error.
     rate_steps: length of stage one, in steps.
+    error: of (restored, clean) frames on [0, 1] values.
+    offset: (probability, deviation) of a constant that is added to a whole
+      clean clip, normally distributed; None adds none.
   """
 
   model: object
   degrade: Callable | None
   rate_weight: float
   rate_steps: int
+  error: Callable
+  offset: tuple[float, float] | None
 
   def init(self, key, batch):
-    """Parameters and (empty) model state, from one batch's shapes.
+    """Parameters and the model's other variables, from one batch's shapes.
 
     Raises:
       ValueError: a batch, a degradation and a model that do not fit together.
     """
     clip, _ = self._frames(batch)
+    self._check_length(clip.shape[1])
     if self.degrade is not None:  # So that what it refuses is refused here.
       keys = losses.example_keys(key, batch["index"])
       jax.eval_shape(jax.vmap(self.degrade), keys, clip)
-    noise = self._noise_map(jnp.zeros(clip.shape[0]), clip)
+    noise = self.noise_map(jnp.zeros(clip.shape[0]), clip)
     variables = dict(self.model.init(key, clip, noise))
     return variables.pop("params"), variables
 
   def loss(self, params, model_state, batch, key, step):
     """The loss of one batch; see the module's docstring."""
-    clean, degraded = self._frames(batch)
-    noise = None
-    if self.degrade is not None:
-      keys = losses.example_keys(key, batch["index"])
-      degraded, level = jax.vmap(self.degrade)(keys, clean)
-      noise = self._noise_map(level, clean)
-    restored = self.model.apply(
-        {"params": params, **model_state}, degraded, noise
-    )
+    clean, degraded, level = self.draw(batch, key)
+    noise = self.noise_map(level, clean)
+    variables = {"params": params, **model_state}
+    if self.model.recurrent:
+      restored = self.model.apply(variables, degraded, noise)
+    else:
+      clean = clean[:, self.model.radius]
+      restored, model_state = self.model.apply(
+          variables, degraded, noise, train=True, mutable=list(model_state)
+      )
     mse = losses.mean_squared_error(restored.frames, clean)
-    loss = mse
+    loss = self.error(restored.frames, clean)
     metrics = {"mse": mse, "psnr": losses.psnr_from_mse(mse)}
     if "bits" in restored.aux:
-      bpp = bits_per_pixel(restored.aux["bits"], *clean.shape[2:4])
+      bpp = bits_per_pixel(restored.aux["bits"], *clean.shape[-3:-1])
       weight = jnp.where(step < self.rate_steps, self.rate_weight, 0.0)
       loss = loss + weight * bpp
       metrics |= {
@@ -70,6 +85,26 @@ class Restoration:
           "rate_loss": weight * bpp,
       }
     return loss, (model_state, metrics)
+
+  def draw(self, batch, key):
+    """Clean and degraded clips `[B, T, H, W, C]`, and noise levels `[B]`.
+
+    Levels are standard deviations in [0, 1] units, None for paired data.
+    """
+    clean, degraded = self._frames(batch)
+    if self.degrade is None:
+      return clean, degraded, None
+    keys = losses.example_keys(key, batch["index"])
+    if self.offset is not None:
+      clean = jax.vmap(self._add_offset)(keys, clean)
+    return clean, *jax.vmap(self.degrade)(keys, clean)
+
+  def noise_map(self, level, clip):
+    """What the model is told of the levels `[B]`: `[B, H, W, 1]`, or None."""
+    if not self.model.noise_map:
+      return None
+    shape = (clip.shape[0], *clip.shape[2:4], 1)
+    return jnp.broadcast_to(level[:, None, None, None], shape)
 
   def _frames(self, batch):
     """Clean and, where the batch is paired, degraded frames in [0, 1]."""
@@ -99,11 +134,27 @@ class Restoration:
       )
     return clean, degraded
 
-  def _noise_map(self, level, clip):
-    if not self.model.noise_map:
-      return None
-    shape = (clip.shape[0], *clip.shape[2:4], 1)
-    return jnp.broadcast_to(level[:, None, None, None], shape)
+  def _check_length(self, frames):
+    """ValueError where a clip is no window of a windowed model."""
+    if self.model.recurrent:
+      return
+    length = 2 * self.model.radius + 1
+    if frames != length:
+      raise ValueError(
+          f"{type(self.model).__name__} is trained on windows of {length}"
+          f" frames, but the clips have {frames}. Set"
+          f" config.clip_length = {length}."
+      )
+
+  def _add_offset(self, key, clip):
+    """The clip, with the constant that `offset` says where it is drawn."""
+    probability, deviation = self.offset
+    # Folded in, so that the degradation's own draws do not depend on it.
+    draw, there = jax.random.split(jax.random.fold_in(key, 1))
+    constant = deviation * jax.random.normal(draw)
+    return clip + jnp.where(
+        jax.random.bernoulli(there, probability), constant, 0.0
+    )
 
 
 def build(
@@ -112,6 +163,8 @@ def build(
     degradation: dict | None = None,
     rate_weight: float = 0.0,
     rate_steps: int = 0,
+    error: str = "mse",
+    offset: tuple[float, float] | None = None,
 ) -> Restoration:
   """A restoration task; see the class.
 
@@ -120,10 +173,14 @@ def build(
     degradation: name and arguments of a degradation, or None for paired data.
     rate_weight: lambda of stage one.
     rate_steps: steps of stage one.
+    error: "mse", or "half_sse" for the sum of squares over twice the batch.
+    offset: (probability, standard deviation in [0, 1] units) of a constant
+      added to clean clips before they are degraded (FastDVDnet's release).
 
   Raises:
     ValueError: the model does not restore, wants a noise map that paired data
-      does not have, or the degradation is one of the pipeline's.
+      does not have, the degradation is one of the pipeline's, there is no such
+      error, or an offset for paired data.
   """
   if not model.restores:
     raise ValueError(
@@ -135,6 +192,15 @@ def build(
         "Paired data brings no noise level, but the model wants a noise map."
         " Set config.model.noise_map = False."
     )
+  if error not in ERRORS:
+    raise ValueError(
+        f"config.task.error is one of {', '.join(ERRORS)}, but got {error!r}."
+    )
+  if offset is not None and degradation is None:
+    raise ValueError(
+        "Clips are offset before the task degrades them, but this data brings"
+        " degraded frames. Set config.task.offset = None."
+    )
   degrade = None
   if degradation is not None:
     if degradations.place(degradation["name"]) != "device":
@@ -144,4 +210,6 @@ def build(
           " config.task.degradation = None and config.model.noise_map = False."
       )
     degrade = degradations.build(**degradation)
-  return Restoration(model, degrade, rate_weight, rate_steps)
+  return Restoration(
+      model, degrade, rate_weight, rate_steps, ERRORS[error], offset
+  )

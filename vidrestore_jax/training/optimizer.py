@@ -44,6 +44,56 @@ def frozen_until(steps: int, inner: optax.GradientTransformation):
   return optax.GradientTransformation(init, update)
 
 
+class OrthogonalizedState(NamedTuple):
+  """Steps seen."""
+
+  count: jax.Array
+
+
+def orthogonalized(every: int, steps: int):
+  """Ends every `every`-th of the first `steps` updates in orthogonal kernels.
+
+  Each convolution's kernel as a matrix `[k k C_in / groups, C_out]` becomes the
+  nearest with orthonormal columns (or rows, where it has fewer): U V^T of its
+  singular value decomposition. FastDVDnet's release does so after the updates
+  0, 10, 20 ... of its first epochs. The last transform of a chain, since it
+  looks at where the update leads.
+
+  Args:
+    every: updates from one projection to the next, the first one projects.
+    steps: as many updates are so treated; those after them pass through.
+  """
+
+  def init(params):
+    del params
+    return OrthogonalizedState(jnp.zeros((), jnp.int32))
+
+  def update(updates, state, params):
+    def move(path, update, parameter):
+      if path[-1].key != "kernel" or parameter.ndim != 4:
+        return update
+      return _orthogonal(parameter + update) - parameter
+
+    due = (state.count % every == 0) & (state.count < steps)
+    updates = jax.lax.cond(
+        due,
+        lambda updates: jax.tree_util.tree_map_with_path(
+            move, updates, params
+        ),
+        lambda updates: updates,
+        updates,
+    )
+    return updates, OrthogonalizedState(state.count + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
+def _orthogonal(kernel):
+  matrix = kernel.reshape(-1, kernel.shape[-1])
+  left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
+  return (left @ right).reshape(kernel.shape)
+
+
 def parameter_paths(params):
   """The tree of `params` with each leaf's path, such as "motion/level_0"."""
   return jax.tree_util.tree_map_with_path(
@@ -56,11 +106,14 @@ def build(config, steps: int) -> optax.GradientTransformation:
 
   Args:
     config: mapping with `learning_rate`, `final_learning_rate`,
-      `warmup_steps`, `b1`, `b2`, `weight_decay`, `clip_norm` (0 for none) and
+      `warmup_steps`, `drops`, `b1`, `b2`, `weight_decay`, `clip_norm` (0 for
+      none), `orthogonal_every` (0 for never), `orthogonal_steps` and
       `groups`: a mapping from the name of a top-level module to its
-      `learning_rate` and `frozen_steps`.
-    steps: of the whole run; every rate follows a cosine over it, also while
-      its group is frozen.
+      `learning_rate` and `frozen_steps`. Where `drops` has pairs of (step,
+      factor), each rate is `schedules.steps_down`, else `schedules.cosine`.
+      Kernels outside of `groups` are `orthogonalized`.
+    steps: of the whole run; every rate's clock runs over it, also while its
+      group is frozen.
 
   Returns:
     An optax transform. Frozen groups count neither in the clipped norm nor in
@@ -75,6 +128,11 @@ def build(config, steps: int) -> optax.GradientTransformation:
       )
       for name, (rate, frozen) in _groups(config, steps).items()
   }
+  if config["orthogonal_every"]:
+    transforms[_MAIN] = optax.chain(
+        transforms[_MAIN],
+        orthogonalized(config["orthogonal_every"], config["orthogonal_steps"]),
+    )
   labels = functools.partial(_labels, names=tuple(config["groups"]))
   chain = [optax.partition(transforms, labels)]
   if config["clip_norm"]:
@@ -105,7 +163,16 @@ def learning_rates(config, steps: int):
 def _groups(config, steps):
   """Each group's name with its schedule and its number of frozen steps."""
 
+  drops = tuple(map(tuple, config["drops"]))
+  if list(drops) != sorted(drops):
+    raise ValueError(
+        "config.optimizer.drops has pairs of (step, factor) in the order of"
+        f" their steps, but got {drops}."
+    )
+
   def schedule(base):
+    if drops:
+      return functools.partial(schedules.steps_down, base=base, drops=drops)
     return functools.partial(
         schedules.cosine,
         base=base,

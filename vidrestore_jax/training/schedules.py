@@ -3,6 +3,23 @@
 import jax.numpy as jnp
 
 
+def steps_down(step, *, base: float, drops: tuple[tuple[int, float], ...]):
+  """`base`, and from each drop's step on `base` times the drop's factor.
+
+  Args:
+    step: number of updates made so far, a scalar or an array.
+    base: rate before the first drop.
+    drops: pairs of (step, factor of `base`), in the order of their steps.
+
+  Returns:
+    The rate of the next update.
+  """
+  rate = base
+  for start, factor in drops:
+    rate = jnp.where(step < start, rate, base * factor)
+  return rate
+
+
 def cosine(
     step, *, base: float, final: float, steps: int, warmup_steps: int = 0
 ):

@@ -18,6 +18,8 @@ class TrainState:
     params: float32 parameters.
     ema: their exponential moving average, or {} where none is kept.
     model_state: the model's other variables, by collection.
+    ema_state: the average of those: the statistics of a batch normalisation
+      that go with averaged parameters; {} where none is kept.
     opt_state: the optimizer's.
   """
 
@@ -26,6 +28,7 @@ class TrainState:
   params: Any
   ema: Any
   model_state: Any
+  ema_state: Any
   opt_state: Any
 
 
@@ -37,7 +40,7 @@ def create_state(task, tx, seed: int, batch, *, keep_ema: bool) -> TrainState:
     tx: an optax transform.
     seed: of initialisation and of all later noise.
     batch: of the shapes that training will see.
-    keep_ema: whether to keep a moving average of the parameters.
+    keep_ema: whether to keep a moving average of the variables.
   """
   params, model_state = task.init(jax.random.key(seed), batch)
   return TrainState(
@@ -47,6 +50,7 @@ def create_state(task, tx, seed: int, batch, *, keep_ema: bool) -> TrainState:
       # A copy: a donated state must not hold one buffer twice.
       ema=jax.tree.map(jnp.copy, params) if keep_ema else {},
       model_state=model_state,
+      ema_state=jax.tree.map(jnp.copy, model_state) if keep_ema else {},
       opt_state=tx.init(params),
   )
 
@@ -75,11 +79,11 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-  ema = jax.tree.map(
+  ema, ema_state = jax.tree.map(
       # In this form an average of equal values stays that value exactly.
       lambda old, new: old + (1 - decay) * (new - old),
-      state.ema,
-      params if state.ema else {},
+      (state.ema, state.ema_state),
+      (params, model_state) if state.ema else ({}, {}),
   )
   updated = TrainState(
       step=state.step + 1,
@@ -87,6 +91,7 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
       params=params,
       ema=ema,
       model_state=model_state,
+      ema_state=ema_state,
       opt_state=opt_state,
   )
   grad_norm = optax.tree.norm(grads)
