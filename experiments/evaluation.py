@@ -65,11 +65,16 @@ class Evaluation(NamedTuple):
   examples: list[dict[str, Any]]
 
 
-def model_restorer(model, variables) -> Restorer:
+def model_restorer(model, variables, *, aux=streaming.AUX) -> Restorer:
   """A restoration model as a restorer; a blind one is not told sigma.
 
   Its `bits` are those of the padded frame, times the frame's share of it, so
   that they and the frame's own size give the bits per pixel.
+
+  Args:
+    model: a restoration model.
+    variables: its variables.
+    aux: what to keep beside the frames, as in `streaming.restore_clip`.
 
   Raises:
     ValueError: the model is no restoration model.
@@ -78,7 +83,8 @@ def model_restorer(model, variables) -> Restorer:
 
   def restore(clip, sigma):
     restored = streaming.restore_clip(
-        model, variables, clip, sigma=sigma if model.noise_map else None
+        model, variables, clip, sigma=sigma if model.noise_map else None,
+        aux=aux,
     )
     if "bits" not in restored.aux:
       return restored
@@ -91,12 +97,15 @@ def model_restorer(model, variables) -> Restorer:
   return restore
 
 
-def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
+def restorer(
+    name: str, *, scale: int = 1, aux=streaming.AUX
+) -> tuple[Restorer, dict[str, str]]:
   """The restorer that a person names, and what to write of it beside numbers.
 
   Args:
     name: one of METHODS, or a released model's folder.
     scale: how many times larger the truth is than the degraded frames.
+    aux: as in `model_restorer`.
 
   Returns:
     The restorer, and `{"name": ...}` with, for a model, `folder`,
@@ -129,7 +138,7 @@ def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
       "weights_sha256": card["weights_sha256"],
   }
   model, variables = released.load(name)
-  restore = model_restorer(model, variables)
+  restore = model_restorer(model, variables, aux=aux)
   about["radius"] = model.radius
   if model.scale != scale:
     raise ValueError(

@@ -148,6 +148,25 @@ def pair(look) -> Figure:
   return figure
 
 
+def row(images, titles):
+  """Images `[H, W, 3]` of one size in a row, a title above each.
+
+  Returns:
+    (figure, axes of the row); there is room for a colour bar below.
+  """
+  figure, axes = grid(
+      [([fit(image, PANEL) for image in images], LABEL)], footer=LABEL + 16
+  )
+  for ax, title in zip(axes[0], titles):
+    write_title(ax, title)
+  return figure, axes[0]
+
+
+def scale_of(image) -> float:
+  """Pixels on the screen for one of an image `[H, W, 3]` in a panel."""
+  return fit(image, PANEL).shape[1] / image.shape[1]
+
+
 def side_by_side(panels, titles, *, detail, error, notes):
   """Panels of one frame in a row, two crops of each magnified below.
 
@@ -198,19 +217,15 @@ def rate_map(example) -> Figure:
   colour = colour_coded(share, RATE_COLOURS)
   grey = frame.mean(-1, keepdims=True)
   weight = 0.15 + 0.75 * share[..., None]
-  panels = [frame, colour, (1 - weight) * grey + weight * colour]
+  images = [frame, colour, (1 - weight) * grey + weight * colour]
   titles = (
       "restored",
       f"rate of the latent  ·  {rate.mean():.3f} bits per pixel",
       "rate over the frame",
   )
-  figure, axes = grid(
-      [([fit(panel, PANEL) for panel in panels], LABEL)], footer=LABEL + 16
-  )
-  for ax, title in zip(axes[0], titles):
-    write_title(ax, title)
+  figure, axes = row(images, titles)
   unit = "bits/px or more"
-  colour_bar(figure, axes[0][1], RATE_COLOURS, peak, None, unit)
+  colour_bar(figure, axes[1], RATE_COLOURS, peak, None, unit)
   return figure
 
 

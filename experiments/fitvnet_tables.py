@@ -18,6 +18,7 @@ protocol `fitvnet` and in metrics/deviation.py.
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 
@@ -32,6 +33,7 @@ from experiments import (
     paper_numbers,
 )
 from vidrestore_jax import data, degradations
+from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation, protocols
 
 PAPER = "Wang et al., arXiv:2001.00346"
@@ -86,11 +88,12 @@ def columns(table: int, mixed: str) -> list[Column]:
   return columns
 
 
-def restorers(text: str) -> tuple[dict, dict]:
+def restorers(text: str, aux=streaming.AUX) -> tuple[dict, dict]:
   """What --model names, as ({name: restorer}, {name: about}).
 
   Args:
     text: "NAME_OR_FOLDER" or "NAME=FOLDER", joined by commas.
+    aux: what models give beside frames, as in `streaming.restore_clip`.
 
   Raises:
     ValueError, FileNotFoundError: no such model, or one name twice.
@@ -98,7 +101,7 @@ def restorers(text: str) -> tuple[dict, dict]:
   found, abouts = {}, {}
   for part in filter(None, text.split(",")):
     name, _, folder = part.rpartition("=")
-    restore, about = evaluation.restorer(folder)
+    restore, about = evaluation.restorer(folder, aux=aux)
     label = VARIANTS.get(name, name) or about["name"]
     if label in found:
       raise ValueError(
@@ -138,17 +141,27 @@ def clips(
     yield item | {"clean": clean[1:6] if septuplets else clean[:frames]}
 
 
-def noisy(items, column: Column) -> Iterator[dict]:
-  """The clips with mixed noise; those for Gaussian noise as they are."""
-  if column.mixed is None:
+def noisy(items, mixed: str | None) -> Iterator[dict]:
+  """The clips with mixed noise, or as they are for the protocol's Gaussian.
+
+  Args:
+    items: sources' items.
+    mixed: one of MIXED, or None.
+  """
+  if mixed is None:
     yield from items
     return
-  degrade = jax.jit(degradations.build(column.mixed))
+  degrade = _compiled(mixed)
   for index, item in enumerate(items):
     key = jax.random.fold_in(jax.random.key(_MIXED_SEED), index)
     white = np.float32(item["max_value"])
     degraded, _ = degrade(key, item["clean"] / white)
     yield item | {"degraded": np.asarray(degraded) * white}
+
+
+@functools.cache
+def _compiled(mixed):
+  return jax.jit(degradations.build(mixed))
 
 
 def protocol(septuplets: bool) -> protocols.Protocol:
@@ -201,7 +214,13 @@ def add_clip_arguments(parser):
       "--septuplets", action="store_true",
       help="of clips of seven frames, 2 to 6 go in and 4 is measured",
   )
-  parser.add_argument("--debug", action="store_true")
+  parser.add_argument(
+      "--mixed", choices=MIXED, default=MIXED[0],
+      help="the mixed noise, where noise is mixed",
+  )
+  parser.add_argument(
+      "--debug", action="store_true", help="a traceback with an error"
+  )
 
 
 def check_clip_arguments(arguments):
@@ -221,10 +240,6 @@ def _parser():
   )
   parser.add_argument("--table", type=int, required=True, choices=(1, 2, 4))
   add_clip_arguments(parser)
-  parser.add_argument(
-      "--mixed", choices=MIXED, default=MIXED[0],
-      help="the mixed noise of tables 1 and 2",
-  )
   parser.add_argument("--json", metavar="OUT", help="where to write numbers")
   return parser
 
@@ -261,7 +276,7 @@ def _items(arguments, column):
   items = clips(
       arguments.data, frames=arguments.frames, septuplets=arguments.septuplets
   )
-  return noisy(items, column)
+  return noisy(items, column.mixed)
 
 
 def _quality_table(arguments, found, abouts, record):

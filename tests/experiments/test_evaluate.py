@@ -143,7 +143,7 @@ def test_bits_of_the_padding_do_not_count(monkeypatch):
   class Model:
     restores, recurrent, noise_map, stride = True, True, True, 16
 
-  def restore_clip(model, variables, clip, *, sigma):
+  def restore_clip(model, variables, clip, *, sigma, aux):
     # One bit for each pixel of the padded frame, 16x32 for 16x20.
     return Restored(clip, {"bits": np.full(len(clip), 16 * 32.0)})
 
