@@ -1,23 +1,28 @@
 """Tables and figures of the FITVNet paper, and the time of a frame."""
 
 import json
+import statistics
+import time
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
 from matplotlib.colors import to_hex
 
 from experiments import (
-    evaluation,
+      evaluation,
     figures,
     fitvnet_figures,
     fitvnet_tables,
     paper_numbers,
 )
-from vidrestore_jax import degradations
+from experiments.benchmarks import frame_time
 from vidrestore_jax.inference import frames_io
 from vidrestore_jax.metrics import baselines, deviation, protocols
+from vidrestore_jax.shapes import Restored
 
 
 def _clip(seed, shape=(7, 64, 96, 3)):
@@ -101,7 +106,7 @@ def test_tables_1_and_2_are_on_the_mixed_noise(clips, tmp_path, capsys):
   )
   assert [c["heading"] for c in first["columns"]] == ["sigma 25", "mixed"]
   assert first["mixed"]["name"] == mixed
-  degrade = jax.jit(degradations.build(mixed))
+  degrade = fitvnet_tables._compiled(mixed)
   psnr, indices = [], []
   for seed in range(2):
     key = jax.random.fold_in(jax.random.key(first["mixed"]["seed"]), seed)
@@ -225,12 +230,11 @@ def test_figures_of_every_clip_are_written(clips, tmp_path, monkeypatch):
   )
   out = tmp_path / "out"
   assert fitvnet_figures.main([
-      f"--data={clips}", "--model=median3,jsc=median5", f"--out={out}",
+      f"--data={clips / 'a'}", "--model=median3,jsc=median5", f"--out={out}",
       "--frames=1", "--sigma=25",
   ]) == 0
   expected = {
-      f"{clip}_{name}.png"
-      for clip in "ab"
+      f"a_{name}.png"
       for name in (
           "median3_deviation", "FITVNet-(+jsc)_deviation",
           "FITVNet-(+jsc)_stages", "sobel",
@@ -248,3 +252,91 @@ def test_figures_of_every_clip_are_written(clips, tmp_path, monkeypatch):
   assert [title.split("  ")[0] for title in titles[:4]] == [
       "edges of the clean frame", "noisy", "median3", "FITVNet (+jsc)"
   ]
+
+
+# The time of a frame.
+
+
+def test_calls_are_waited_for_and_the_first_two_do_not_count():
+  calls = []
+
+  def function():
+    calls.append(len(calls))
+    # The first two are slow, as compilation is.
+    time.sleep(0.2 if len(calls) <= 2 else 0.01)
+    return np.zeros(1)
+
+  seconds = frame_time.timed(function, 3)
+  assert len(calls) == 5 and len(seconds) == 3
+  assert all(0.01 <= value < 0.2 for value in seconds)
+
+
+def test_a_stream_is_timed_from_its_first_result_on(monkeypatch):
+  clock = iter(np.arange(100.0) * 2)  # Every look at the clock is 2 s later.
+  monkeypatch.setattr(frame_time.time, "perf_counter", lambda: next(clock))
+  seen = []
+
+  def restore_stream(model, variables, clip, *, sigma):
+    seen.append((len(clip), clip[0].shape, sigma))
+    yield from clip
+
+  monkeypatch.setattr(frame_time.streaming, "restore_stream", restore_stream)
+
+  class Model:
+    channels, noise_map = 3, True
+
+  seconds = frame_time.time_stream(
+      Model(), {}, width=8, height=4, frames=5, repeats=2
+  )
+  assert seconds == [2.0, 2.0]
+  assert seen == 3 * [(5, (4, 8, 3), 25 / 255)]
+
+
+class Cascade(nn.Module):
+  """A windowed model of two stages, small enough to compile at once."""
+
+  restores, recurrent, noise_map = True, False, True
+  stages, radius, scale, stride, channels = (1, 1), 2, 1, 4, 3
+
+  def setup(self):
+    self.convs = [nn.Conv(3, (3, 3)) for _ in self.stages]
+
+  def __call__(self, window, noise):
+    for index in range(len(self.stages)):
+      window = jnp.stack(
+          [
+              self.stage(index, window[:, i : i + 3], noise)
+              for i in range(window.shape[1] - 2)
+          ],
+          1,
+      )
+    return Restored(window[:, 0], {})
+
+  def stage(self, index, window, noise):
+    del noise
+    return self.convs[index](window.mean(1))
+
+
+def test_times_stand_beside_their_cost_and_the_papers(
+    tmp_path, capsys, monkeypatch
+):
+  model = Cascade()
+  variables = model.init(
+      jax.random.key(0), jnp.zeros((1, 5, 4, 4, 3)), jnp.zeros((1, 4, 4, 1))
+  )
+  monkeypatch.setattr(frame_time, "load", lambda name: (model, variables))
+  out = tmp_path / "time.json"
+  words = ["--model=cascade", "--size=18x10", "--frames=4", "--repeats=2"]
+  assert frame_time.main([*words, f"--json={out}"]) == 0
+  (result,) = json.loads(out.read_text())["results"]
+  # 3x3x3x3 taps of a pixel; four convolutions of a window, two in a stream.
+  assert result["call_gmacs"] == pytest.approx(4 * 81 * 180 / 1e9)
+  assert result["stream_gmacs"] == pytest.approx(2 * 81 * 180 / 1e9)
+  assert len(result["call_s"]) == 8 and len(result["stream_s"]) == 2
+  assert min(result["call_s"] + result["stream_s"]) > 0
+  printed = capsys.readouterr().out
+  median = 1e3 * statistics.median(result["call_s"])
+  assert "cascade, call" in printed and f"| {median:.1f} " in printed
+  assert "jsc (paper, 448x256, 2080 Ti)" in printed and "| 46.6 " in printed
+  assert frame_time.main([*words, "--frames=3"]) == 2
+  assert "--frames is at least 4" in capsys.readouterr().err
