@@ -181,7 +181,14 @@ def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
 
 
 def source_clips(source) -> Iterator[dict]:
-  """The items of a random-access source, in order."""
+  """The items of a random-access source, in order.
+
+  Raises:
+    CorruptRecord: one of its files is damaged; before any item, if that was
+      found when the source was made.
+  """
+  for line in getattr(source, "damaged", ()):
+    raise folders.CorruptRecord(line)
   for index in range(len(source)):
     yield source[index]
 

@@ -31,6 +31,7 @@ class DegradedClips:
       raise ValueError(f"seed needs to be at least 0, but is {seed}.")
     self.source, self.degradation, self.seed = source, degradation, seed
     self.max_threads = getattr(source, "max_threads", None)
+    self.damaged = getattr(source, "damaged", [])
     self._degrade = degradations.build(**degradation)
 
   def __len__(self) -> int:

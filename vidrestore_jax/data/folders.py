@@ -369,6 +369,15 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
   Raises:
     ValueError: a clip or frame without partner, or of another size or depth.
   """
+  pairs = _pair(clean, degraded, clean_path, degraded_path)
+  for name, *sides in pairs:
+    layouts = [_header(frames[0]) for frames in sides]
+    _check_pair(name, *layouts, clean_path, degraded_path)
+  return pairs
+
+
+def _pair(clean, degraded, clean_path, degraded_path):
+  """`check_pairs` without a look into the files."""
   ours, theirs = dict(clean), dict(degraded)
   if len(ours) == len(theirs) == 1:  # Two single clips: names may differ.
     theirs = dict(zip(ours, theirs.values()))
@@ -395,14 +404,17 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
       )
     partners = {frame.stem: frame for frame in theirs[name]}
     theirs[name] = [partners[frame.stem] for frame in frames]
-    layouts = [header(path, path) for path in (frames[0], theirs[name][0])]
-    if layouts[0] != layouts[1]:
-      texts = ["{}x{} with {} bits".format(*layout) for layout in layouts]
-      raise ValueError(
-          f"Clip {name} is {texts[0]} in {clean_path}, but {texts[1]} in"
-          f" {degraded_path}. Pairs need one size and depth."
-      )
   return [(name, frames, theirs[name]) for name, frames in ours.items()]
+
+
+def _check_pair(name, clean, degraded, clean_path, degraded_path):
+  """ValueError unless the layouts of a pair are one."""
+  if clean != degraded:
+    texts = ["{}x{} with {} bits".format(*side) for side in (clean, degraded)]
+    raise ValueError(
+        f"Clip {name} is {texts[0]} in {clean_path}, but {texts[1]} in"
+        f" {degraded_path}. Pairs need one size and depth."
+    )
 
 
 # The source
@@ -420,9 +432,11 @@ class FolderClips:
 
   The headers of all frames are read once, here, so that a frame of another
   size is found now and not at step 70,000; pixels are decoded only for the
-  frames that a window needs.
+  frames that a window needs. A window with a frame that cannot be read raises
+  CorruptRecord when it is asked for, also where that was found here.
 
   Attributes:
+    damaged: what is wrong with each frame whose header cannot be read.
     names, frame_counts: of the clips.
     layouts: "WIDTHxHEIGHT, DEPTH bit" -> number of files, degraded ones too.
     partial: False; nothing says what the whole would be.
@@ -438,17 +452,19 @@ class FolderClips:
     if degraded is None:
       self.clips = [(name, frames, None) for name, frames in found]
     else:
-      self.clips = check_pairs(found, find_clips(degraded), clean, degraded)
+      self.clips = _pair(found, find_clips(degraded), clean, degraded)
     self.layouts, self.partial = collections.Counter(), False
+    self.damaged, self._sizes = [], []
     for name, *sides in self.clips:
-      for frames in sides:
-        if frames is not None:
-          _check_length(name, frames, length)
-          headers = [header(frame, frame) for frame in frames]
-          _check_alike(list(zip(frames, headers)))
-          width, height, depth = headers[0]
-          self.layouts[f"{width}x{height}, {depth} bit"] += len(frames)
-    self._sizes = [header(frames[0], frames[0]) for _, frames, _ in self.clips]
+      layouts = [
+          self._look(name, frames, length)
+          for frames in sides if frames is not None
+      ]
+      if degraded is not None and None not in layouts:
+        _check_pair(name, *layouts, clean, degraded)
+      self._sizes.append(layouts[0])
+    if not self.layouts:  # Nothing can be read.
+      raise CorruptRecord(self.damaged[0])
     self.names = [name for name, _, _ in self.clips]
     self.frame_counts = [len(frames) for _, frames, _ in self.clips]
     self.length = length
@@ -461,6 +477,22 @@ class FolderClips:
     if degraded is not None:
       self._given += f", degraded={str(degraded)!r}"
     self._given += f", length={length}, stride={stride}"
+
+  def _look(self, name, frames, length):
+    """The one layout of frames that can be read, or None where none can."""
+    _check_length(name, frames, length)
+    found = []
+    for frame in frames:
+      try:
+        found.append((frame, _header(frame)))
+      except CorruptRecord as error:
+        self.damaged.append(str(error))
+    if not found:
+      return None
+    _check_alike(found)
+    width, height, depth = layout = found[0][1]
+    self.layouts[f"{width}x{height}, {depth} bit"] += len(found)
+    return layout
 
   def __len__(self) -> int:
     return len(self.windows)
@@ -479,6 +511,8 @@ class FolderClips:
     """As `self[index]`, but with `LazyClip`s."""
     clip, start = self.windows[index]
     name, *sides = self.clips[clip]
+    if self._sizes[clip] is None:  # Raises what it raised before.
+      self._sizes[clip] = _header(sides[0][start])
     width, height, depth = self._sizes[clip]
     shape = (self.length, height, width, 3)
     example = {

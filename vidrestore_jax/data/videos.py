@@ -64,22 +64,26 @@ class Index:
     pts: time stamps of all frames in the order of display, int64 `[N]`.
     keys: `[(pts, dts or None)]` of the key frames, in the same order.
     size: (width, height) in pixels.
+    damage: why none of its frames can be found; then there are none here.
   """
 
   file: pathlib.Path
   pts: np.ndarray
   keys: list
   size: tuple[int, int]
+  damage: str = ""
 
 
 class VideoClips:
   """Windows of `length` frames from one video file or a folder of them.
 
   Safe to be used by several threads, and to be sent to other processes: each
-  thread opens files of its own.
+  thread opens files of its own. A file whose frames cannot be found stands for
+  one window, which raises CorruptRecord when it is asked for.
 
   Attributes:
     videos: an `Index` per file.
+    damaged: what is wrong with each file whose frames cannot be found.
   """
 
   def __init__(self, path, *, length: int | None = 5, stride: int = 1):
@@ -87,16 +91,20 @@ class VideoClips:
       if given is not None and given < 1:
         raise ValueError(f"{name} needs to be at least 1, but is {given}.")
     _import_av()
-    self.videos = [scan(file) for file in find_videos(path)]
+    self.videos = [_scan_or_damage(file) for file in find_videos(path)]
+    self.damaged = [video.damage for video in self.videos if video.damage]
+    if len(self.damaged) == len(self.videos):
+      raise CorruptRecord(self.damaged[0])
     for video in self.videos:
-      if length is not None and len(video.pts) < length:
+      if length is not None and not video.damage and len(video.pts) < length:
         raise ValueError(
             f"{video.file} has {len(video.pts)} frames, but clips of length"
             f" {length} are asked for. Lower the length or remove it."
         )
     self.length, self.stride, self._path = length, stride, path
     windows = [
-        1 if length is None else (len(video.pts) - length) // stride + 1
+        1 if length is None or video.damage
+        else (len(video.pts) - length) // stride + 1
         for video in self.videos
     ]
     self._ends = list(itertools.accumulate(windows))
@@ -127,6 +135,8 @@ class VideoClips:
     index = range(len(self))[index]
     which = bisect.bisect_right(self._ends, index)
     video = self.videos[which]
+    if video.damage:
+      raise CorruptRecord(video.damage)
     before = self._ends[which - 1] if which else 0
     start = (index - before) * self.stride
     length, name = self.length, video.file.name
@@ -226,6 +236,14 @@ def scan(file) -> Index:
         " another, so that frames cannot be told apart. Encode it anew."
     )
   return Index(pathlib.Path(file), pts, sorted(keys, key=lambda k: k[0]), size)
+
+
+def _scan_or_damage(file) -> Index:
+  """`scan`, or what it found to be damaged."""
+  try:
+    return scan(file)
+  except CorruptRecord as error:
+    return Index(file, np.empty(0, np.int64), [], (0, 0), damage=str(error))
 
 
 # Reading
@@ -466,7 +484,7 @@ def build(path, *, length: int | None = 5, stride: int = 1) -> VideoClips:
   Raises:
     FileNotFoundError: nothing there, or no video in the folder.
     ModuleNotFoundError: PyAV is not installed.
-    ValueError: a file that cannot be read at random, or a window that a file
-      does not hold.
+    ValueError: a file that cannot be read at random, a window that a file
+      does not hold, or (CorruptRecord) no file that is whole.
   """
   return VideoClips(path, length=length, stride=stride)
