@@ -395,14 +395,14 @@ class NCFL(nn.Module):
 
     if self.remat:
       body = nn.remat(body, prevent_cse=clip.shape[1] <= self.unroll)
-    frames = clip.shape[1]
     scan = nn.scan(
         body,
         variable_broadcast="params",
         split_rngs={"params": False},
         in_axes=1,
         out_axes=1,
-        unroll=frames if frames <= self.unroll else 1,
+        # 0 leaves no loop; as many as there are frames would leave one for one.
+        unroll=0 if clip.shape[1] <= self.unroll else 1,
     )
     _, restored = scan(self, self.init_state(clip[:, 0]), clip)
     return restored
