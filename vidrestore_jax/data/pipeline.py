@@ -16,6 +16,7 @@ import numpy as np
 
 from vidrestore_jax.data import transforms
 from vidrestore_jax.data.folders import CorruptRecord
+from vidrestore_jax.shapes import check_choice
 
 ON_CORRUPT = ("stop", "skip")
 _ADVICE = (
@@ -85,11 +86,7 @@ def train_iterator(
       first clip. Later clips are checked as they are read.
     CorruptRecord: a file is damaged, and `on_corrupt` is "stop".
   """
-  if on_corrupt not in ON_CORRUPT:
-    raise ValueError(
-        f"on_corrupt is one of {', '.join(ON_CORRUPT)}, but got"
-        f" {on_corrupt!r}."
-    )
+  check_choice("on_corrupt", on_corrupt, ON_CORRUPT)
   element = _Element(
       source,
       skip=on_corrupt == "skip",
