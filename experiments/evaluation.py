@@ -12,10 +12,9 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from vidrestore_jax import degradations, released
+from vidrestore_jax import released
 from vidrestore_jax.data import folders, raw
 from vidrestore_jax.degradations import resize
 from vidrestore_jax.inference import streaming
@@ -191,32 +190,6 @@ def source_clips(source) -> Iterator[dict]:
     raise folders.CorruptRecord(line)
   for index in range(len(source)):
     yield source[index]
-
-
-@functools.cache
-def _compiled(**degradation):
-  return jax.jit(degradations.build(**degradation))
-
-
-def degraded_on_device(source, degradation: dict, seed: int) -> Iterator[dict]:
-  """The items of a source with `degraded`, drawn as the train step draws it.
-
-  What the source "degraded" is for degradations of the pipeline, this is for
-  those of the device. Clip i is degraded under `fold_in(key(seed), i)`, and
-  rounded to the type of its clean frames, as a file would be.
-
-  Args:
-    source: random access to clean clips.
-    degradation: name and arguments of a degradation of the device.
-    seed: of all draws.
-  """
-  degrade = _compiled(**degradation)
-  for index, item in enumerate(source_clips(source)):
-    key = jax.random.fold_in(jax.random.key(seed), index)
-    white, clean = item["max_value"], item["clean"]
-    degraded, _ = degrade(key, clean.astype(np.float32) / np.float32(white))
-    degraded = np.clip(np.rint(np.asarray(degraded) * white), 0, white)
-    yield item | {"degraded": degraded.astype(clean.dtype)}
 
 
 def evaluate(

@@ -325,25 +325,6 @@ def test_mosaics_are_measured_as_packed_planes():
   np.testing.assert_allclose(degraded - clean, 5 / 3855, rtol=1e-3)
 
 
-def test_noise_of_the_device_makes_files_to_measure_on():
-  items = [_item("a"), _item("b", seed=1)]
-  degradation = dict(name="noise.gaussian_clipped", sigma=(0.2, 0.2))
-  first, second = evaluation.degraded_on_device(items, degradation, seed=3)
-  assert first["degraded"].dtype == np.uint8
-  for item, given in zip((first, second), items):
-    clean, degraded = item["clean"], item["degraded"]
-    np.testing.assert_array_equal(clean, given["clean"])
-    middle = (clean > 100) & (clean < 155)
-    noise = degraded[middle].astype(float) - clean[middle]
-    assert abs(noise.std() - 51) < 4
-  again = list(evaluation.degraded_on_device(items, degradation, seed=3))
-  np.testing.assert_array_equal(again[1]["degraded"], second["degraded"])
-  # The noise is the item's own, not one field for all.
-  black = [dict(item, clean=np.zeros_like(item["clean"])) for item in items]
-  one, two = evaluation.degraded_on_device(black, degradation, seed=3)
-  assert (one["degraded"] != two["degraded"]).mean() > 0.5
-
-
 def test_a_blind_look_needs_no_truth():
   item = _item(frames=4)
   seen = []
