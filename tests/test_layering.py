@@ -13,12 +13,13 @@ PACKAGE = "vidrestore_jax"
 # Room -> rooms that it may import. shapes is open to all.
 ALLOWED = {
     "shapes": set(),
+    "colour": set(),
     "layers": set(),
     "models": {"layers"},
-    "degradations": {"layers.resample"},
+    "degradations": {"layers.resample", "colour"},
     "tasks": {"models", "layers", "degradations"},
     "training": {"tasks", "models", "layers"},
-    "data": {"degradations"},
+    "data": {"degradations", "colour"},
     "metrics": set(),
     "released": {"models"},
     "inference": {"models", "layers", "released"},
