@@ -24,7 +24,13 @@ ALLOWED = {
     "released": {"models"},
     "inference": {"models", "layers", "released"},
     "converters": {"models", "layers", "released"},
-    "cli": {"models", "released", "inference", "converters", "data", "metrics"},
+    "cli": {
+        "cli_data", "cli_degrade", "cli_output", "models", "released",
+        "inference", "converters", "data", "metrics", "degradations",
+    },
+    "cli_data": {"inference", "data", "metrics"},
+    "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
+    "cli_output": set(),
     "__init__": {"released"},
 }
 

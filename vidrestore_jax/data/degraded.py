@@ -38,13 +38,23 @@ class DegradedClips:
   def __getitem__(self, index) -> dict:
     """Clip `index` with `degraded`, of the type of `clean`, and `card`."""
     index = range(len(self))[index]
+    return pair(
+        self.source[index], self.degradation, seed=self.seed, index=index
+    )
 
-    def draw(_, clip):
-      return degradations.draw(
-          self.degradation, clip, seed=self.seed, index=index
-      )
 
-    return transforms.degrade(None, self.source[index], draw)
+def pair(example: dict, degradation: dict, *, seed: int, index: int) -> dict:
+  """A clean example as clip `index` of a degraded set.
+
+  Raises:
+    ValueError: the example is a pair already, or does not suit the
+      degradation.
+  """
+
+  def draw(_, clip):  # The generator is the set's, not the caller's.
+    return degradations.draw(degradation, clip, seed=seed, index=index)
+
+  return transforms.degrade(None, example, draw)
 
 
 def build(*, source: dict, degradation: dict, seed: int = 0) -> DegradedClips:

@@ -446,7 +446,7 @@ class FolderClips:
 
   def __init__(self, clean, degraded=None, *, length=5, stride=1):
     for name, given in (("length", length), ("stride", stride)):
-      if given < 1:
+      if given is not None and given < 1:
         raise ValueError(f"{name} needs to be at least 1, but is {given}.")
     found = find_clips(clean)
     if degraded is None:
@@ -471,7 +471,9 @@ class FolderClips:
     self.windows = [
         (clip, start)
         for clip, (_, frames, _) in enumerate(self.clips)
-        for start in range(0, len(frames) - length + 1, stride)
+        for start in (
+            range(0, len(frames) - length + 1, stride) if length else (0,)
+        )
     ]
     self._given = f"clean={str(clean)!r}"
     if degraded is not None:
@@ -504,8 +506,10 @@ class FolderClips:
     """Window `index`: `clean` (and `degraded`) `[T, H, W, 3]`."""
     clip, start = self.windows[index]
     name, clean, _ = self.clips[clip]
-    times = range(start, start + self.length)
-    return dict(self.frames(clip, times), name=f"{name}/{clean[start].stem}")
+    times = range(start, start + (self.length or len(clean)))
+    if self.length is not None:
+      name += f"/{clean[start].stem}"
+    return dict(self.frames(clip, times), name=name)
 
   def open(self, index) -> dict:
     """As `self[index]`, but with `LazyClip`s."""
@@ -514,7 +518,7 @@ class FolderClips:
     if self._sizes[clip] is None:  # Raises what it raised before.
       self._sizes[clip] = _header(sides[0][start])
     width, height, depth = self._sizes[clip]
-    shape = (self.length, height, width, 3)
+    shape = (self.length or len(sides[0]), height, width, 3)
     example = {
         key: LazyClip(
             functools.partial(_read_patch, paths), shape, f"uint{depth}", start
@@ -523,7 +527,8 @@ class FolderClips:
         if paths is not None
     }
     white = int(np.iinfo(f"uint{depth}").max)
-    name = f"{name}/{sides[0][start].stem}"
+    if self.length is not None:
+      name += f"/{sides[0][start].stem}"
     return dict(example, max_value=white, name=name)
 
   def frames(self, clip: int, times) -> dict:
@@ -537,7 +542,7 @@ class FolderClips:
 
 
 def _check_length(name, frames, length):
-  if len(frames) < length:
+  if length is not None and len(frames) < length:
     raise ValueError(
         f"Clip {name} in {frames[0].parent.parent} has {len(frames)} frames,"
         f" but clips of length {length} are asked for. Remove it or lower the"
@@ -551,7 +556,7 @@ def build(clean, degraded=None, *, length=5, stride=1) -> FolderClips:
   Args:
     clean: one clip's folder or a folder of clip folders.
     degraded: the same, with the same names, for paired data.
-    length: frames per window.
+    length: frames per window; None for one window per clip, all of it.
     stride: frames from one window's start to the next.
 
   Raises:

@@ -145,6 +145,15 @@ def presets(name: str) -> dict[str, dict]:
   return getattr(_module(name), "PRESETS", {})
 
 
+def summary(name: str) -> str:
+  """What the degradation `name` is, in a line.
+
+  Raises:
+    ValueError: no such degradation.
+  """
+  return inspect.getdoc(_find(name)).splitlines()[0]
+
+
 @functools.cache
 def _compiled(degradation: str):
   import jax
