@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vidrestore_jax import released
-from vidrestore_jax.data import folders, raw
+from vidrestore_jax.data import folders, mosaics, raw
 from vidrestore_jax.degradations import resize
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.layers.resample import bicubic_resize
@@ -177,6 +177,35 @@ def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
     degraded, _ = folders.read_frames(paths[:frames])
     clean, max_value = folders.read_frames(true_paths[:frames])
     yield dict(name=name, clean=clean, max_value=max_value, degraded=degraded)
+
+
+def mosaic_clips(
+    data, truth=None, frames: int | None = None
+) -> Iterator[dict]:
+  """`folder_clips` of raw mosaics in files, as `data.mosaics` reads them.
+
+  Yields:
+    Dicts as `folder_clips` does, with `bayer`; the camera is CRVD's.
+
+  Raises:
+    FileNotFoundError, ValueError: as there.
+  """
+  clips = mosaics.find_clips(data)
+  pairs = [(name, None, paths) for name, paths in clips]
+  if truth is not None:
+    pairs = folders.pair(mosaics.find_clips(truth), clips, truth, data)
+  for name, true_paths, paths in pairs:
+    item = dict(name=name, max_value=raw.MAX_VALUE, bayer=raw.PATTERN)
+    key = "clean" if true_paths is None else "degraded"
+    item[key] = mosaics.read(paths[:frames])
+    if true_paths is not None:
+      item["clean"] = mosaics.read(true_paths[:frames])
+      if item["clean"].shape != item["degraded"].shape:
+        raise ValueError(
+            f"Clip {name} is {item['clean'].shape} (frames, rows, columns) in"
+            f" {truth}, but {item['degraded'].shape} in {data}."
+        )
+    yield item
 
 
 def source_clips(source) -> Iterator[dict]:

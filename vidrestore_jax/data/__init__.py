@@ -21,7 +21,8 @@ import pathlib
 from vidrestore_jax.shapes import check_arguments
 
 _NOT_SOURCES = {
-    "__init__", "lazy", "pipeline", "prepared", "textures", "transforms",
+    "__init__", "lazy", "mosaics", "pipeline", "prepared", "textures",
+    "transforms",
 }
 
 

@@ -36,11 +36,14 @@ class CorruptRecord(ValueError):  # noqa: N818 - it names the record.
 # Finding
 
 
-def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
+def find_clips(
+    path, *, suffixes=SUFFIXES
+) -> list[tuple[str, list[pathlib.Path]]]:
   """Clips under `path` as (name, frame paths), sorted, nothing decoded.
 
   Args:
     path: one clip's folder, or a folder of clip folders.
+    suffixes: of the files that are frames, in lower case.
 
   Raises:
     FileNotFoundError: the folder is missing, or holds no frame.
@@ -61,14 +64,14 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
     raise FileNotFoundError(
         f"{path} is a file; give the folder that holds the frames."
     )
-  frames = _frames(path)
+  frames = _frames(path, suffixes)
   folders = [
       entry for entry in path.iterdir()
       if entry.is_dir() and not entry.name.startswith(".")
   ]
   folders.sort(key=natural)
   if frames:
-    inner = [folder.name for folder in folders if _frames(folder)]
+    inner = [folder.name for folder in folders if _frames(folder, suffixes)]
     if inner:
       raise ValueError(
           f"{path} holds frames ({frames[0].name}, ...) beside folders of"
@@ -78,31 +81,31 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
     return [(path.resolve().name, frames)]
   if not folders:
     raise FileNotFoundError(
-        f"{path} holds no frame ({', '.join(SUFFIXES)}) and no folder of"
+        f"{path} holds no frame ({', '.join(suffixes)}) and no folder of"
         " frames."
     )
-  clips = [(folder.name, _frames(folder)) for folder in folders]
+  clips = [(folder.name, _frames(folder, suffixes)) for folder in folders]
   empty = [name for name, found in clips if not found]
   if len(empty) == len(clips):
     raise FileNotFoundError(
         f"None of the {len(clips)} folders in {path} holds a frame"
-        f" ({', '.join(SUFFIXES)}); the first is {empty[0]}."
+        f" ({', '.join(suffixes)}); the first is {empty[0]}."
     )
   if empty:
     raise ValueError(
-        f"{path / empty[0]} holds no frame ({', '.join(SUFFIXES)}), while"
+        f"{path / empty[0]} holds no frame ({', '.join(suffixes)}), while"
         f" other folders beside it do ({len(empty)} of {len(clips)} are"
         " empty). Fill it or remove it."
     )
   return clips
 
 
-def _frames(folder: pathlib.Path) -> list[pathlib.Path]:
+def _frames(folder: pathlib.Path, suffixes) -> list[pathlib.Path]:
   """Frame files of one folder in natural order."""
   # Hidden files are the file manager's (._00001.png), not frames.
   frames = [
       entry for entry in folder.iterdir()
-      if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+      if entry.suffix.lower() in suffixes and not entry.name.startswith(".")
   ]
   frames.sort(key=natural)
   counts = collections.Counter(frame.stem for frame in frames)
@@ -369,15 +372,15 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
   Raises:
     ValueError: a clip or frame without partner, or of another size or depth.
   """
-  pairs = _pair(clean, degraded, clean_path, degraded_path)
+  pairs = pair(clean, degraded, clean_path, degraded_path)
   for name, *sides in pairs:
     layouts = [_header(frames[0]) for frames in sides]
     _check_pair(name, *layouts, clean_path, degraded_path)
   return pairs
 
 
-def _pair(clean, degraded, clean_path, degraded_path):
-  """`check_pairs` without a look into the files."""
+def pair(clean, degraded, clean_path, degraded_path):
+  """`check_pairs`, but without a look into the files."""
   ours, theirs = dict(clean), dict(degraded)
   if len(ours) == len(theirs) == 1:  # Two single clips: names may differ.
     theirs = dict(zip(ours, theirs.values()))
@@ -452,7 +455,7 @@ class FolderClips:
     if degraded is None:
       self.clips = [(name, frames, None) for name, frames in found]
     else:
-      self.clips = _pair(found, find_clips(degraded), clean, degraded)
+      self.clips = pair(found, find_clips(degraded), clean, degraded)
     self.layouts, self.partial = collections.Counter(), False
     self.damaged, self._sizes = [], []
     for name, *sides in self.clips:
