@@ -1,6 +1,7 @@
 """Degraded sets: the same bytes for everybody who names the same seed."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -48,12 +49,31 @@ def test_the_seed_and_the_index_decide_the_bytes():
   assert len(qualities) == 3
 
 
+def test_noise_of_the_device_makes_files_to_measure_on():
+  noise = dict(name="noise.gaussian_clipped", sigma=(0.2, 0.2))
+  first, second = (_build(3, noise)[i] for i in (0, 1))
+  assert first["degraded"].dtype == np.uint8
+  for item in (first, second):
+    assert item["card"]["drawn"]["level"] == pytest.approx(0.2)
+    middle = (item["clean"] > 100) & (item["clean"] < 155)
+    noise_there = item["degraded"][middle].astype(float) - item["clean"][middle]
+    assert middle.sum() > 500 and abs(noise_there.std() - 51) < 6
+  again = pickle.loads(pickle.dumps(_build(3, noise)))[1]
+  np.testing.assert_array_equal(again["degraded"], second["degraded"])
+  # The noise is the clip's own, not one field for all.
+  black = [
+      degradations.draw(noise, np.zeros((2, 32, 40, 3), "f4"), seed=3, index=i)
+      for i in (0, 1)
+  ]
+  assert (black[0][0] != black[1][0]).mean() > 0.5
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            dict(degradation={"name": "noise.gaussian", "sigma": (0.1, 0.2)}),
-            "noise.gaussian runs on the device",
+            dict(degradation={"name": "noise.gaussian", "level": 0.1}),
+            "noise.gaussian' takes no argument level",
         ),
         (dict(seed=-1), "seed needs to be at least 0, but is -1"),
         (dict(degradation={"quality": 5}), "degradation of degraded needs"),

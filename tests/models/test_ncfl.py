@@ -104,6 +104,17 @@ def test_gradient_of_unrolled_scanned_and_rematerialised_agree(clip, noise):
     )
 
 
+@pytest.mark.parametrize(
+    ("frames", "unroll", "loop"), [(1, 8, False), (2, 8, False), (2, 1, True)]
+)
+def test_short_clips_have_no_loop(clip, noise, frames, unroll, loop):
+  """In which gradients of convolutions are slow on a CPU: 4 times at T = 1."""
+  model, clip = build(unroll=unroll), clip[:, :frames]
+  variables = jax.eval_shape(model.init, jax.random.key(0), clip, noise)
+  program = jax.jit(model.apply).lower(variables, clip, noise).as_text()
+  assert ("stablehlo.while" in program) is loop
+
+
 def test_it_is_causal(variables, clip, noise):
   """A frame does not change what was restored before it."""
   restore = jax.jit(build().apply)

@@ -128,9 +128,7 @@ class ProceduralClips:
     `flow[0]` is 0. The surface is the topmost one that covers at least half
     of the pixel.
     """
-    index = int(index)
-    if not 0 <= index < self.size:
-      raise IndexError(f"clip {index} of {self.size}")
+    index = range(self.size)[index]
     if self._cache is not None and index in self._cache:
       return dict(self._cache[index])
     # The 1 keeps a clip's stream apart from the atlas's, whatever the index.

@@ -36,6 +36,7 @@ from vidrestore_jax.models import spynet, unet
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
+    check_choice,
     check_dtype,
     check_multiple,
     check_noise,
@@ -395,14 +396,14 @@ class NCFL(nn.Module):
 
     if self.remat:
       body = nn.remat(body, prevent_cse=clip.shape[1] <= self.unroll)
-    frames = clip.shape[1]
     scan = nn.scan(
         body,
         variable_broadcast="params",
         split_rngs={"params": False},
         in_axes=1,
         out_axes=1,
-        unroll=frames if frames <= self.unroll else 1,
+        # 0 leaves no loop; as many as there are frames would leave one for one.
+        unroll=0 if clip.shape[1] <= self.unroll else 1,
     )
     _, restored = scan(self, self.init_state(clip[:, 0]), clip)
     return restored
@@ -552,11 +553,11 @@ def build(
   Raises:
     ValueError: a name or dtype that does not exist, channels other than 3 or 4.
   """
-  _check_choice("preset", preset, PRESETS)
-  _check_choice("motion_refiner", motion_refiner, MOTION_REFINERS)
-  _check_choice("feature_refiner", feature_refiner, FEATURE_REFINERS)
-  _check_choice("distribution", distribution, INTERVALS)
-  _check_choice("channels", channels, (3, 4))
+  check_choice("NCFL's preset", preset, PRESETS)
+  check_choice("NCFL's motion_refiner", motion_refiner, MOTION_REFINERS)
+  check_choice("NCFL's feature_refiner", feature_refiner, FEATURE_REFINERS)
+  check_choice("NCFL's distribution", distribution, INTERVALS)
+  check_choice("NCFL's channels", channels, (3, 4))
   check_dtype("NCFL", dtype)
   given = dict(
       feature_channels=feature_channels,
@@ -568,9 +569,11 @@ def build(
       skip=skip,
   )
   chosen = PRESETS[preset] | {k: v for k, v in given.items() if v is not None}
-  _check_choice("upsample", chosen["upsample"], UPSAMPLING)
+  check_choice("NCFL's upsample", chosen["upsample"], UPSAMPLING)
   if identity_start:
-    _check_choice("upsample (identity_start)", chosen["upsample"], ["subpixel"])
+    check_choice(
+        "NCFL's upsample (identity_start)", chosen["upsample"], ["subpixel"]
+    )
   folded = channels * fold**2
 
   refiners = {
@@ -630,11 +633,3 @@ def build(
       remat=remat,
       dtype=dtype,
   )
-
-
-def _check_choice(name, given, allowed):
-  if given not in allowed:
-    raise ValueError(
-        f"NCFL's {name} is one of {', '.join(map(str, allowed))}, but got"
-        f" {given!r}."
-    )

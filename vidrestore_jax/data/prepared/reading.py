@@ -221,9 +221,7 @@ class PreparedClips:
 
   def _window(self, index):
     """(sequence, frame numbers, their takes or None, name) of a clip."""
-    index = int(index)
-    if not 0 <= index < len(self):
-      raise IndexError(f"clip {index} of {len(self)}")
+    index = range(len(self))[index]
     window = index % self._ends[-1]
     sequence = bisect.bisect_right(self._ends, window)
     before = self._ends[sequence - 1] if sequence else 0
