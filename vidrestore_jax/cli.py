@@ -6,7 +6,6 @@ What a person can get wrong ends in one line on stderr and exit status 2.
 
 import argparse
 import ast
-import importlib
 import os
 import pathlib
 import sys
@@ -394,7 +393,7 @@ def _config_value(text):
   key, equals, value = text.removeprefix("--config.").partition("=")
   if not key or not equals:
     raise ValueError(f"An argument of the model is --config.KEY=VALUE: {text}.")
-  return key, {"true": True, "false": False}.get(value, _literal(value))
+  return key, {"true": True, "false": False}.get(value, cli_data.literal(value))
 
 
 def _print_parity(report):
