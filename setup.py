@@ -44,6 +44,9 @@ setup(
             "scipy>=1.14",
         ],
         "video": ["av>=17"],  # VideoReformatter's `threads`.
+        # Converting needs no PyTorch; holding it against PyTorch's own reader
+        # and layers, as some tests do, needs one.
+        "convert": ["torch>=2.4"],
         "metrics": ["opencv-python-headless>=4.10"],
     },
     entry_points={"console_scripts": ["vidrestore=vidrestore_jax.cli:main"]},
