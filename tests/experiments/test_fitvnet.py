@@ -13,7 +13,7 @@ import scipy.ndimage
 from matplotlib.colors import to_hex
 
 from experiments import (
-      evaluation,
+    evaluation,
     figures,
     fitvnet_figures,
     fitvnet_tables,
