@@ -337,6 +337,6 @@ def test_times_stand_beside_their_cost_and_the_papers(
   printed = capsys.readouterr().out
   median = 1e3 * statistics.median(result["call_s"])
   assert "cascade, call" in printed and f"| {median:.1f} " in printed
-  assert "jsc (paper, 448x256, 2080 Ti)" in printed and "| 46.6 " in printed
+  assert "FITVNet (+jsc), paper (2080 Ti)" in printed and "| 46.6 " in printed
   assert frame_time.main([*words, "--frames=3"]) == 2
   assert "--frames is at least 4" in capsys.readouterr().err
