@@ -171,6 +171,9 @@ def _run(arguments):
     if label in restorers:  # Two folders of one model.
       label = name
     restorers[label], abouts[label] = restore, about
+    if (stage := evaluation.first_stage(name)) is not None:
+      label += evaluation.STAGE_ONE
+      restorers[label], abouts[label] = stage
 
   if arguments.pictures:
     pathlib.Path(arguments.pictures).mkdir(parents=True, exist_ok=True)
@@ -295,6 +298,9 @@ def _measure(arguments, restorers, abouts):
     print(
         evaluation.table(results, prefix=f"{other.name}/", with_intervals=True)
     )
+  for label in [name for name in written if "stage_of" in abouts[name]]:
+    whole = label.removesuffix(evaluation.STAGE_ONE)
+    written[whole]["stage_one"] = written.pop(label)
   if arguments.json:
     # One model has the layout that other programs read; several have it each.
     results_json = list(written.values())

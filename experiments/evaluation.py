@@ -40,6 +40,8 @@ Restorer = Callable[[np.ndarray, float | None], Restored] | Oracle | None
 
 # What stands for the degraded clip itself.
 INPUTS = ("noisy", "degraded")
+# Ends the name of the first of a model's two stages.
+STAGE_ONE = " stage one"
 # What needs no model.
 METHODS = (*INPUTS, *baselines.FILTERS, *baselines.ORACLES, "bicubic")
 
@@ -151,6 +153,42 @@ def restorer(
         )
     )
   return restore, about
+
+
+def first_stage_restorer(model, variables) -> Restorer:
+  """The first stage of a model of two as a restorer, None of other models.
+
+  A model of two stages has `first_stage(variables)`, the pair of a model and
+  its variables.
+  """
+  if not hasattr(model, "first_stage"):
+    return None
+  return model_restorer(*model.first_stage(variables))
+
+
+def first_stage(name: str) -> tuple[Restorer, dict[str, str]] | None:
+  """As `restorer`, the first stage of a released model of two stages.
+
+  Its numbers belong beside the whole model's, which need not be better: see
+  tasks/first_image_then_video.py.
+
+  Args:
+    name: as `restorer` took it.
+
+  Returns:
+    The restorer and what to write of it, or None where there are no two stages.
+  """
+  restore = None
+  if name not in METHODS:
+    restore = first_stage_restorer(*released.load(name))
+  if restore is None:
+    return None
+  card = released.read_card(name)
+  return restore, {
+      "name": card["name"] + STAGE_ONE,
+      "stage_of": name,
+      "weights_sha256": card["weights_sha256"],
+  }
 
 
 def _method(name, scale) -> Restorer:

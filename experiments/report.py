@@ -234,7 +234,8 @@ def _tiles(evaluations, ours):
     rest = {
         name: evaluation.mean[key]
         for name, evaluation in methods.items()
-        if name != ours and key in evaluation.mean
+        # A stage of ours ("ours stage one") is no baseline.
+        if not f"{name} ".startswith(f"{ours} ") and key in evaluation.mean
     }
     note = ""
     if rest:

@@ -135,10 +135,11 @@ class Restoration:
 
   def full(self, variables) -> Results:
     """Everything that `config.eval` asks for."""
-    restorers = {
-        OURS: evaluation.model_restorer(self._model, variables),
-        **self._baselines,
-    }
+    restorers = {OURS: evaluation.model_restorer(self._model, variables)}
+    stage = evaluation.first_stage_restorer(self._model, variables)
+    if stage is not None:
+      restorers[OURS + evaluation.STAGE_ONE] = stage
+    restorers |= self._baselines
     evaluations = {}
     for sigma in self._sigmas:
       if sigma is not None:

@@ -193,6 +193,10 @@ LITTLE = {
     },
     "spynet": {"levels": 1, "widths": (4,), "kernel": 3},
     "fastdvdnet": {"widths": (4, 4, 4), "interm": 2},
+    "fitvnet": {
+        "image": {"width": 4, "output_widths": (4, 4)},
+        "video": {"widths": (4, 4, 4), "interm": 2, "batch_norm": False},
+    },
 }
 
 
@@ -200,10 +204,11 @@ def in_little(config):
   """The config with a little network; task, data and measure are its own."""
   config = config.copy_and_resolve_references()
   config.unlock()
-  config.batch_size, config.patch_size, config.steps = 1, 16, 2
+  config.batch_size, config.steps = 1, 2
   config.model = config.model.to_dict() | LITTLE[config.model.name]
-  fewest = fewest_frames(config, job.build(config).model)
-  config.clip_length = max(fewest, 2)
+  model = job.build(config).model
+  config.patch_size = max(model.stride, 16)
+  config.clip_length = max(fewest_frames(config, model), 2)
   if "rate_weight" in config.task:
     config.task.rate_weight, config.task.rate_steps = 1e-3, 1
   config.optimizer = common.adamw(1e-3)

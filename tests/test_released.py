@@ -45,6 +45,24 @@ def test_load_gives_back_what_was_saved(folder, variables):
   jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
+def test_the_statistics_of_a_normalisation_belong_to_a_model(tmp_path):
+  kwargs = dict(widths=(2, 2, 2), interm=1, noise_map=False)
+  model = models.build("fastdvdnet", **kwargs)
+  shapes = jax.eval_shape(
+      model.init, jax.random.key(0), np.zeros((1, 5, 4, 4, 3), "float32"), None
+  )
+  variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, "float32"), shapes)
+  given = dict(name="fastdvdnet", kwargs=kwargs)
+  released.save(tmp_path / "model", **given, variables=variables)
+  _, loaded = vidrestore_jax.load(tmp_path / "model")
+  jax.tree.map(np.testing.assert_array_equal, loaded, dict(variables))
+  with pytest.raises(ValueError, match="batch_stats/temp1/downc0/.* missing"):
+    released.save(
+        tmp_path / "bare", **given,
+        variables={"params": variables["params"]},
+    )
+
+
 def test_the_card_says_what_the_weights_are(tmp_path, variables):
   path = tmp_path / "model"
   numbers = {"epe": np.float32(0.5), "protocol": "own"}

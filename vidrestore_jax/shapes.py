@@ -19,7 +19,9 @@ class Restored(NamedTuple):
     aux: further results by name; the keys that have a fixed meaning are
       `bits` `[B, T]` (total bits of a frame's latent), `rate_map`
       `[B, T, h, w]` (bits per latent position), `flow` `[B, T, H, W, 2]`
-      (pixels), `pre_denoised` and `hr_features`. A step drops the T axis.
+      (pixels), `pre_denoised` `[B, n, H, W, C]` (what a first stage made of
+      n frames around a window's middle) and `hr_features`. A step drops the T
+      axis.
   """
 
   frames: Any

@@ -318,7 +318,9 @@ MODULE_GFLOPS = {
     "attention": 158.1,
 }
 STAND_IN_MODULE_GFLOPS = {"m_c": {"motion_refiner": 23.3}}  # M-Conv.
-DAVIS = pathlib.Path(__file__).parents[2] / "configs" / "ncfl_davis.py"
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+DAVIS = CONFIGS / "ncfl_davis.py"
+FASTDVDNET = CONFIGS / "fastdvdnet_davis.py"
 
 
 @pytest.mark.parametrize("variant", NCFL_GFLOPS)
@@ -334,6 +336,17 @@ def test_ncfl_variants_cost_what_the_paper_says(variant, tmp_path):
   expected = MODULE_GFLOPS | STAND_IN_MODULE_GFLOPS.get(variant, {})
   for name, cost in result["modules"].items():
     assert cost["gflops"] == pytest.approx(expected[name], rel=5e-3), name
+
+
+def test_fastdvdnet_costs_half_as_a_stream(tmp_path):
+  out = tmp_path / "cost.json"
+  argv = [f"--config={FASTDVDNET}", "--size=448x256", f"--json={out}"]
+  assert complexity.main([*argv, "--nomemory"]) == 0
+  result = json.loads(out.read_text())
+  assert result["params"] == 2_479_096
+  assert result["macs"] == 636_192 * 448 * 256  # 72.96 GMAC.
+  assert result["modules"]["temp1"]["macs"] == 3 * 159_048 * 448 * 256
+  assert result["streamed_gflops"] == result["gflops"] / 2
 
 
 def test_the_command_runs_from_the_checkout(config_file, tmp_path):

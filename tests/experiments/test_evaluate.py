@@ -32,9 +32,21 @@ TINY = dict(
 def model(tmp_path_factory):
   """A released NCFL of random variables."""
   folder = tmp_path_factory.mktemp("released") / "ncfl"
-  built = models.build("ncfl", **TINY)
+  return _released(folder, "ncfl", TINY, frames=1)
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory):
+  """A released FastDVDnet of random variables, statistics included."""
+  folder = tmp_path_factory.mktemp("released") / "fastdvdnet"
+  kwargs = dict(widths=(4, 4, 4), interm=2)
+  return _released(folder, "fastdvdnet", kwargs, frames=5)
+
+
+def _released(folder, name, kwargs, frames):
+  built = models.build(name, **kwargs)
   size = built.stride
-  clip = jax.ShapeDtypeStruct((1, 1, size, size, 3), np.float32)
+  clip = jax.ShapeDtypeStruct((1, frames, size, size, 3), np.float32)
   noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
   shapes = jax.eval_shape(built.init, jax.random.key(0), clip, noise)
   generator = np.random.default_rng(0)
@@ -42,7 +54,10 @@ def model(tmp_path_factory):
       lambda leaf: generator.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
       shapes,
   )
-  released.save(folder, name="ncfl", kwargs=TINY, variables=variables)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    if path[-1].key == "var":
+      np.abs(leaf, out=leaf)
+  released.save(folder, name=name, kwargs=kwargs, variables=variables)
   return str(folder)
 
 
@@ -217,6 +232,20 @@ def test_temporal_gain_of_a_running_mean_is_that_of_averaging():
   gain = evaluation.temporal_gain(restore, [item], FASTDVDNET, sigma=20)
   assert gain["mean"] == pytest.approx(10 * np.log10(5), abs=0.1)
   assert gain["clips"] == {"still": gain["mean"]}
+
+
+def test_temporal_gain_of_a_window_counts_both_sides():
+  clean = np.full((6, 64, 64, 3), 128, np.uint8)
+  item = dict(name="still", clean=clean, max_value=255)
+
+  def restore(clip, sigma):
+    return Restored(np.broadcast_to(clip.mean(0), clip.shape), {})
+
+  gain = evaluation.temporal_gain(
+      restore, [item], FASTDVDNET, sigma=20, predecessors=1, successors=2
+  )
+  assert gain["mean"] == pytest.approx(10 * np.log10(4), abs=0.1)
+  assert (gain["predecessors"], gain["successors"]) == (1, 2)
 
 
 def test_temporal_gain_of_a_filter_of_single_frames_is_nil():
@@ -477,6 +506,27 @@ def test_several_models_share_a_table(tmp_path, model, capsys):
   for result in results:
     row = f"| {result['model']['name']:<16} | {result['mean']['psnr']:.2f} / "
     assert row in printed
+
+
+def test_a_windowed_model_is_measured_as_it_streams(tmp_path, windowed):
+  clean = _write_clip(tmp_path / "clip", frames=5) / np.float32(255)
+  out = tmp_path / "out.json"
+  status = _run(
+      f"--model={windowed}", "--data", tmp_path / "clip", "--sigma=30",
+      "--protocol=fastdvdnet", "--temporal-gain", "--json", out,
+  )
+  assert status == 0
+  result = json.loads(out.read_text())
+  restored = streaming.restore_clip(
+      *released.load(windowed),
+      clean + FASTDVDNET.noise.draw(clean.shape, 30),
+      sigma=30 / 255,
+  )
+  score = protocols.score(protocols.clamp(restored.frames), clean, FASTDVDNET)
+  assert result["mean"]["psnr"] == pytest.approx(score["psnr"].mean())
+  gain = result["temporal_gain"]
+  assert result["model"]["radius"] == 2
+  assert (gain["predecessors"], gain["successors"]) == (2, 2)
 
 
 def test_degraded_clips_are_paired_with_their_truth(tmp_path):

@@ -1,11 +1,13 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vidrestore_jax import models
 from vidrestore_jax.inference import streaming, tiling
+from vidrestore_jax.shapes import Restored
 
 # The quantiser is off ("noq"), so that two programs may be held together
 # tightly: design.md, "Equality under rounding".
@@ -134,3 +136,139 @@ def test_frames_must_suit_the_stream(restorer):
 def test_a_model_that_does_not_restore_is_refused():
   with pytest.raises(ValueError, match="SpyNet is no restoration model"):
     streaming.check_streams(models.build("spynet"))
+
+
+# Windowed models.
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (6, [2, 1, 0, 1, 2, 3, 4, 5, 4, 3]),
+        (3, [2, 1, 0, 1, 2, 1, 0]),
+        (2, [0, 1, 0, 1, 0, 1]),  # Mirrored again and again.
+        (1, [0, 0, 0, 0, 0]),
+        (0, []),
+    ],
+)
+def test_the_ends_are_mirrored_without_the_edge(frames, expected):
+  assert list(streaming.mirrored(range(frames), 2)) == expected
+
+
+@pytest.fixture(scope="module")
+def windowed():
+  model = models.build("fastdvdnet", widths=(4, 4, 4), interm=2)
+  size = model.stride
+  window = jax.ShapeDtypeStruct((1, 5, size, size, 3), np.float32)
+  noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), window, noise)
+  generator = np.random.default_rng(0)
+
+  def draw(leaf):
+    if leaf.ndim == 1:  # Of the normalisation.
+      return generator.uniform(0.5, 1.0, leaf.shape).astype(np.float32)
+    deviation = (2 / np.prod(leaf.shape[:3])) ** 0.5
+    return generator.normal(0, deviation, leaf.shape).astype(np.float32)
+
+  return model, jax.tree.map(draw, shapes)
+
+
+@pytest.fixture(scope="module")
+def windows(windowed):
+  """Six windows around the frames of a clip, restored each for itself."""
+  model, variables = windowed
+  clip = _clip(6, 14, 19)
+  padded, _ = tiling.pad_to_multiple(clip, model.stride)
+  indices = [
+      [abs(t + d) if t + d < 6 else 10 - (t + d) for d in range(-2, 3)]
+      for t in range(6)
+  ]
+  noise = np.full((6, *padded.shape[1:3], 1), 0.1, np.float32)
+  apply = jax.jit(model.apply)
+  restored = apply(variables, padded[np.array(indices)], noise)
+  return clip, jax.tree.map(lambda x: np.asarray(x)[..., :14, :19, :], restored)
+
+
+def test_a_cascade_streams_what_its_windows_give(windowed, windows):
+  model, variables = windowed
+  clip, expected = windows
+  streamed = streaming.restore_clip(
+      model, variables, clip, sigma=0.1, aux=("pre_denoised",)
+  )
+  assert np.abs(expected.frames - clip).max() > 0.01
+  np.testing.assert_allclose(streamed.frames, expected.frames, atol=1e-5)
+  np.testing.assert_allclose(
+      streamed.aux["pre_denoised"],
+      expected.aux["pre_denoised"][:, 1],
+      atol=1e-5,
+  )
+
+
+def test_each_stage_of_a_cascade_runs_once_for_a_frame(
+    windowed, windows, monkeypatch
+):
+  model, variables = windowed
+  calls, run = [], streaming._stage
+  monkeypatch.setattr(
+      streaming, "_stage", lambda m, index, *a: calls.append(index) or run(
+          m, index, *a
+      )
+  )
+  clip, _ = windows
+  streaming.restore_clip(model, variables, clip, sigma=0.1)
+  # The mirrored triplets beyond either end are no frame's own.
+  assert calls.count(0) == len(clip) + 2 and calls.count(1) == len(clip)
+
+
+def test_a_window_reaches_ahead_and_no_farther(windowed, windows):
+  model, variables = windowed
+  clip, expected = windows
+  taken = []
+
+  def frames():
+    for index in itertools.count():
+      taken.append(index)
+      yield clip[min(index, 5)]
+
+  stream = streaming.restore_stream(model, variables, frames(), sigma=0.1)
+  first = next(stream)
+  # Two frames ahead, and the next one is under way.
+  assert taken == [0, 1, 2, 3]
+  np.testing.assert_allclose(first.frames, expected.frames[0], atol=1e-5)
+  next(stream)
+  assert taken == [0, 1, 2, 3, 4]
+
+
+def test_clips_shorter_than_a_window_are_restored(windowed, windows):
+  model, variables = windowed
+  clip, _ = windows
+  for count in (1, 2):
+    restored = streaming.restore_clip(model, variables, clip[:count], sigma=0.1)
+    assert restored.frames.shape == (count, 14, 19, 3)
+  # A clip and its mirror image are the same film.
+  longer = clip[np.array([0, 1, 0, 1, 0, 1, 0])]
+  np.testing.assert_allclose(
+      restored.frames[0],
+      streaming.restore_clip(model, variables, longer, sigma=0.1).frames[2],
+      atol=1e-5,
+  )
+
+
+class Median:
+  """The middle value of three frames; a windowed model that is no cascade."""
+
+  restores, recurrent, radius = True, False, 1
+  noise_map, stride, scale, channels = False, 4, 1, 3
+
+  def apply(self, variables, window, noise):
+    assert noise is None and window.shape[2] % 4 == window.shape[3] % 4 == 0
+    return Restored(jnp.median(window, 1), {"flow": window[..., :2]})
+
+
+def test_a_windowed_model_without_stages_slides_its_window():
+  clip = _clip(4, 6, 5)
+  restored = streaming.restore_clip(Median(), {}, clip)
+  extended = clip[[1, 0, 1, 2, 3, 2]]
+  expected = [np.median(extended[t : t + 3], 0) for t in range(4)]
+  np.testing.assert_array_equal(restored.frames, expected)
+  np.testing.assert_array_equal(restored.aux["flow"][:, 1], clip[..., :2])

@@ -9,7 +9,12 @@ from vidrestore_jax.layers.attention import (
     ChannelAttention,
     ChannelAttentionBlock,
 )
-from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
+from vidrestore_jax.layers.convolution import (
+    Conv,
+    GroupedConv,
+    SubPixelConv,
+    TransposedConv,
+)
 from vidrestore_jax.layers.residual import ResBlock
 
 
@@ -90,3 +95,22 @@ def test_parameters_stay_float32_under_bfloat16(layer):
   variables = layer.init(jax.random.key(0), x)
   assert {p.dtype.name for p in jax.tree.leaves(variables)} == {"float32"}
   assert layer.apply(variables, x).dtype == jnp.bfloat16
+
+
+def test_groups_of_channels_equal_a_grouped_convolution():
+  layer = GroupedConv(6, groups=3, stride=2)
+  x = jax.random.normal(jax.random.key(0), (1, 5, 4, 12))
+  kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
+  bias = jnp.arange(6.0)
+  expected = bias + jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      window_strides=(2, 2),
+      padding=((1, 1), (1, 1)),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      feature_group_count=3,
+  )
+  y = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  with pytest.raises(ValueError, match="3 groups .* 12 in and 4 out"):
+    GroupedConv(4, groups=3).init(jax.random.key(0), x)

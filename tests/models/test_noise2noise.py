@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import tracing
-from vidrestore_jax import models
+from vidrestore_jax import models, tasks
 from vidrestore_jax.models.noise2noise import N2N_FAITHFUL, REPAIRED
 
 # Compiling takes the time here, and most of it is optimisation.
@@ -140,3 +140,21 @@ def test_an_output_pixel_depends_on_no_more_than_the_halo(kwargs, slack):
     (seen,) = np.nonzero(reach(column))
     distances += [column - seen[0], seen[-1] - column]
   assert model.halo - slack <= max(distances) <= model.halo
+
+
+def test_it_is_trained_as_any_image_denoiser():
+  model = models.build("noise2noise", width=2, output_widths=(2, 2))
+  task = tasks.build(
+      "restoration",
+      model=model,
+      degradation={"name": "noise.gaussian", "sigma": (0.02, 0.2)},
+  )
+  batch = {
+      "clean": jnp.zeros((2, 1, 32, 32, 3), jnp.uint8),
+      "max_value": jnp.full(2, 255.0),
+      "index": jnp.arange(2),
+  }
+  key = jax.random.key(0)
+  params, state = jax.eval_shape(task.init, key, batch)
+  loss, (after, _) = jax.eval_shape(task.loss, params, state, batch, key, 0)
+  assert loss.shape == () and after == state == {}

@@ -1,5 +1,7 @@
 """FITVNet's losses by hand, their weight by step, and the second noise."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from vidrestore_jax import models, tasks
 from vidrestore_jax.shapes import Restored
 
 KEY = jax.random.key(0)
+FAST = {"xla_backend_optimization_level": 0}
 VARIANTS = {
     "base": ("none", "clean"),
     "jsn": ("second_noisy", "clean"),
@@ -62,11 +65,13 @@ def build(variant="jsc", sigma=(0.0, 0.0), **kwargs):
   )
 
 
-def loss(task, a=0.3, b=-0.1, step=0, of=None):
+def loss(task, a=0.3, b=-0.1, step=0):
+  """The loss and the metrics of a batch."""
   params = {"a": jnp.float32(a), "b": jnp.float32(b)}
   state = {"batch_stats": jnp.zeros(())}
-  value, (state, metrics) = task.loss(
-      params, state, of or batch(), KEY, jnp.int32(step)
+  # One program compiles faster than its operations one by one.
+  value, (state, metrics) = jax.jit(task.loss, compiler_options=FAST)(
+      params, state, batch(), KEY, jnp.int32(step)
   )
   assert state == {"batch_stats": 1}
   return value, metrics
@@ -132,29 +137,44 @@ def test_finding_nothing_is_the_unsupervised_optimum():
 
 
 def test_the_unsupervised_target_is_held_constant():
-  task = build("unsupervised", alpha=0.0)
   state = {"batch_stats": jnp.zeros(())}
 
-  def final(params):
-    return task.loss(params, state, batch(), KEY, 0)[0]
+  def gradient(task, a, b):
+    params = {"a": jnp.float32(a), "b": jnp.float32(b)}
+    final = functools.partial(task.loss, key=KEY, step=0)
+    grad = jax.jit(jax.grad(final, has_aux=True), compiler_options=FAST)
+    return grad(params, state, batch())[0]
 
-  gradient = jax.grad(final)({"a": jnp.float32(A), "b": jnp.float32(B)})
+  gradients = gradient(build("unsupervised", alpha=0.0), A, B)
   # A target that moved with a would leave no gradient of a.
-  np.testing.assert_allclose(gradient["a"], 2 * B, rtol=1e-4)
-  np.testing.assert_allclose(gradient["b"], 2 * B, rtol=1e-4)
-  task = build("unsupervised", alpha=0.0, l2="norm")
-  gradient = jax.grad(final)({"a": jnp.float32(A), "b": jnp.float32(0)})
-  assert gradient == {"a": 0, "b": 0}  # And not NaN at its optimum.
+  np.testing.assert_allclose(gradients["a"], 2 * B, rtol=1e-4)
+  np.testing.assert_allclose(gradients["b"], 2 * B, rtol=1e-4)
+  # And not NaN at the optimum.
+  gradients = gradient(build("unsupervised", alpha=0.0, l2="norm"), A, 0)
+  assert gradients == {"a": 0, "b": 0}
+
+
+def seen(task, index):
+  """What the model was given: windows, noise levels, second middle frames."""
+  model = task.supervised.model
+
+  def run(index):
+    of = batch(64) | {"index": index}
+    params = {"a": jnp.zeros(()), "b": jnp.zeros(())}
+    state = {"batch_stats": jnp.zeros(())}
+    _, (_, metrics) = task.loss(params, state, of, KEY, 0)
+    level = model.told[:, 0, 0, 0]
+    return model.seen, level, getattr(model, "second", None), metrics
+
+  return jax.jit(run, compiler_options=FAST)(jnp.array(index, jnp.int32))
 
 
 def test_the_second_noise_has_the_level_of_the_first_and_nothing_else_of_it():
   task = build(
       "jsn", sigma=(0.05, 0.3), final_target="psi_of_second_noise"
   )
-  model = task.supervised.model
-  _, metrics = loss(task, 0.0, 0.0, of=batch(64))
-  first, second = model.seen[:, 2] - 0.4, model.second - 0.4
-  level = model.told[:, 0, 0, 0]
+  window, level, second, metrics = seen(task, (3, 8))
+  first, second = window[:, 2] - 0.4, second - 0.4
   assert abs(level[0] - level[1]) > 0.01
   for noise in (first, second):
     np.testing.assert_allclose(noise.std((1, 2, 3)), level, rtol=0.03)
@@ -163,16 +183,15 @@ def test_the_second_noise_has_the_level_of_the_first_and_nothing_else_of_it():
   # All five frames of it are the first stage's target.
   expected = 5 * 2 * np.mean(level**2)
   np.testing.assert_allclose(metrics["first_loss"], expected, rtol=0.03)
-  loss(task, of=batch(64, index=(8, 3)))  # It belongs to the example.
-  np.testing.assert_array_equal(second, model.second[::-1] - 0.4)
+  _, _, swapped, _ = seen(task, (8, 3))  # It belongs to the example.
+  np.testing.assert_array_equal(second, swapped[::-1] - 0.4)
 
 
 def test_mixed_noise_trains_what_sees_clean_frames_and_nothing_else():
   mixed = dict(name="noise.mixed_toflow")
   for variant in ("base", "jsc"):
-    task = build(variant, degradation=mixed)
-    loss(task)
-    np.testing.assert_allclose(task.supervised.model.told, 0.1, rtol=1e-6)
+    _, level, _, _ = seen(build(variant, degradation=mixed), (3, 8))
+    np.testing.assert_allclose(level, 0.1, rtol=1e-6)
   for variant in ("jsn", "unsupervised"):
     with pytest.raises(ValueError, match=r"zero mean.*is noise\.mixed_toflow"):
       build(variant, degradation=mixed)

@@ -102,6 +102,102 @@ def test_paired_data_needs_no_degradation():
     task.loss(jnp.zeros(()), {}, _batch(), jax.random.key(0), 0)
 
 
+class Window:
+  """Adds the parameter to the middle of three frames, and counts its calls."""
+
+  restores, recurrent, radius = True, False, 1
+  noise_map = True
+  scale = 1
+
+  def init(self, key, window, noise):
+    return {"params": jnp.zeros(()), "batch_stats": {"calls": jnp.zeros(())}}
+
+  def apply(self, variables, window, noise, *, train, mutable):
+    assert train and mutable == ["batch_stats"]
+    assert noise.shape == (*window.shape[:1], *window.shape[2:4], 1)
+    calls = variables["batch_stats"]["calls"] + 1
+    frame = window[:, 1] + variables["params"]
+    return Restored(frame, {}), {"batch_stats": {"calls": calls}}
+
+
+def _windows(frames=3):
+  return _batch() | {"clean": np.full((2, frames, 8, 8, 3), 51, np.uint8)}
+
+
+NO_NOISE = dict(name="noise.gaussian", sigma=(0.0, 0.0))
+
+
+def test_a_windowed_model_is_trained_on_the_middle_frame_and_its_state_moves():
+  task = _task(Window(), degradation=NO_NOISE, error="half_sse")
+  key, batch = jax.random.key(0), _windows()
+  batch["clean"][:, ::2] = 255  # The neighbours do not count.
+  params, state = task.init(key, batch)
+  loss, (state, metrics) = task.loss(params + 0.1, state, batch, key, 0)
+  assert state == {"batch_stats": {"calls": 1}}
+  np.testing.assert_allclose(metrics["mse"], 0.01, rtol=1e-5)
+  # Two frames of 8x8x3 numbers that are off by 0.1, over twice the batch.
+  np.testing.assert_allclose(loss, 2 * 192 * 0.01 / (2 * 2), rtol=1e-5)
+  with pytest.raises(ValueError, match="windows of 3 .*clip_length = 3"):
+    task.init(key, _windows(5))
+
+
+def test_a_constant_is_added_to_some_clips_before_their_noise():
+  class Middle(Window):
+
+    def apply(self, variables, window, noise, *, train, mutable):
+      self.seen = window
+      return super().apply(
+          variables, window, noise, train=train, mutable=mutable
+      )
+
+  count = 2000
+  batch = {
+      "clean": np.full((count, 3, 2, 2, 3), 51, np.uint8),
+      "max_value": np.full(count, 255, np.float32),
+      "index": np.arange(count, dtype=np.int32),
+  }
+  task = _task(Middle(), degradation=NO_NOISE, offset=(0.25, 0.1))
+  state = {"batch_stats": {"calls": 0}}
+  loss, _ = task.loss(jnp.zeros(()), state, batch, jax.random.key(0), 0)
+  assert loss == 0  # The clean frames are moved alike.
+  offsets = np.asarray(task.model.seen) - np.float32(0.2)
+  np.testing.assert_allclose(
+      offsets, np.broadcast_to(offsets[:, :1, :1, :1, :1], offsets.shape)
+  )
+  moved = offsets[:, 0, 0, 0, 0]
+  moved = moved[np.abs(moved) > 1e-6]
+  assert len(moved) / count == pytest.approx(0.25, abs=0.03)
+  assert moved.std() == pytest.approx(0.1, rel=0.1)
+  assert abs(moved.mean()) < 0.015
+
+
+def test_a_network_learns_in_all_of_its_parts_and_keeps_statistics():
+  model = models.build("fastdvdnet", widths=(4, 4, 4), interm=2)
+  task = _task(model, rate_weight=0.0)
+  batch = _batch() | {
+      "clean": np.random.default_rng(0).integers(
+          0, 256, (2, 5, 8, 8, 3), np.uint8
+      )
+  }
+  key = jax.random.key(0)
+  shapes = jax.eval_shape(task.init, key, batch)
+  draw = np.random.default_rng(1).uniform
+  params, state = jax.tree.map(
+      lambda leaf: draw(-0.5, 1, leaf.shape).astype(np.float32), shapes
+  )
+  step = jax.jit(
+      jax.value_and_grad(task.loss, has_aux=True),
+      compiler_options={"xla_backend_optimization_level": 0},
+  )
+  (_, (moved, _)), gradient = step(params, state, batch, key, 0)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+    assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
+  for path, leaf in jax.tree_util.tree_leaves_with_path(
+      jax.tree.map(lambda new, old: np.abs(new - old), moved, state)
+  ):
+    assert leaf.min() > 0, path
+
+
 def test_what_does_not_fit_together_is_refused_before_the_first_step():
   key, pairs = jax.random.key(0), np.zeros((2, 5, 8, 8, 3), np.uint8)
   with pytest.raises(ValueError, match="would degrade the clean ones"):
@@ -134,5 +230,11 @@ def test_wrong_combinations_are_refused():
     tasks.build("restore", model=spynet)
   with pytest.raises(ValueError, match="no degradation 'noise.gausian'"):
     _task(degradation=dict(name="noise.gausian"))
+  with pytest.raises(ValueError, match="one of mse, half_sse, but got 'l1'"):
+    _task(error="l1")
+  blind = Fixed()
+  blind.noise_map = False
+  with pytest.raises(ValueError, match="config.task.offset = None"):
+    _task(blind, degradation=None, offset=(0.1, 0.02))
   with pytest.raises(ValueError, match="Make it config.data.degradation"):
     _task(degradation=dict(name="resize.bicubic_down"))

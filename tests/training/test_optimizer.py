@@ -143,6 +143,70 @@ def test_a_group_that_no_module_has_is_named():
     tx.init(_params())
 
 
+def test_rates_step_down_at_the_drops_and_not_before():
+  config = CONFIG | {"drops": ((50, 0.1), (60, 1e-3))}
+  rates = optimizer.learning_rates(config | {"learning_rate": 1e-3}, 80)
+  for step, expected in (
+      (0, 1e-3), (49, 1e-3), (50, 1e-4), (59, 1e-4), (60, 1e-6), (79, 1e-6)
+  ):
+    np.testing.assert_allclose(rates(step)["main"], expected, rtol=1e-6)
+  with pytest.raises(ValueError, match="in the order of their steps"):
+    optimizer.build(config | {"drops": ((60, 0.1), (50, 0.01))}, 80)
+
+
+def test_kernels_are_orthogonal_after_the_updates_due_and_free_otherwise():
+  draw = np.random.default_rng(0).normal
+
+  def kernel(*shape):
+    return {"kernel": jnp.array(draw(size=shape), jnp.float32)}
+
+  params = {
+      "net": {
+          "conv": kernel(3, 3, 2, 4),
+          "wide": kernel(1, 1, 2, 4),
+          "norm": {"scale": jnp.ones(4)},
+      },
+      "motion": {"conv": kernel(3, 3, 2, 4)},
+  }
+  groups = {"motion": {"learning_rate": 1e-2, "frozen_steps": 0}}
+  recipe = CONFIG | {"learning_rate": 1e-2, "groups": groups}
+  plain = optimizer.build(recipe, 100)
+  projecting = optimizer.build(
+      recipe | {"orthogonal_every": 3, "orthogonal_steps": 6}, 100
+  )
+
+  @jax.jit
+  def step(params, *states):
+    """Where the two lead from the same parameters, and their states."""
+    pairs = [
+        tx.update(params, state, params)
+        for tx, state in zip((plain, projecting), states)
+    ]
+    moved = [optax.apply_updates(params, updates) for updates, _ in pairs]
+    return *moved, *(state for _, state in pairs)
+
+  states = plain.init(params), projecting.init(params)
+  for index in range(8):
+    expected, params, *states = step(params, *states)
+    given = dict(params["net"])
+    if index in (0, 3):  # Every third of the first six.
+      tall = given.pop("conv")["kernel"].reshape(18, 4)
+      np.testing.assert_allclose(tall.T @ tall, np.eye(4), atol=1e-5)
+      wide = given.pop("wide")["kernel"].reshape(2, 4)
+      np.testing.assert_allclose(wide @ wide.T, np.eye(2), atol=1e-5)
+      # The nearest such matrix: its product with the kernel is a symmetric
+      # positive one.
+      overlap = tall.T @ expected["net"]["conv"]["kernel"].reshape(18, 4)
+      np.testing.assert_allclose(overlap, overlap.T, atol=1e-4)
+      assert (np.linalg.eigvalsh(overlap) > 0).all()
+    kept = {name: expected["net"][name] for name in given}
+    jax.tree.map(  # Equal but for fused roundings.
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        (given, params["motion"]),
+        (kept, expected["motion"]),
+    )
+
+
 def test_warm_up_is_linear_and_meets_the_cosine():
   rate = [
       float(schedules.cosine(s, base=1.0, final=0.0, steps=14, warmup_steps=4))

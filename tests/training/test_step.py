@@ -24,8 +24,8 @@ class Quadratic:
     return loss, (model_state, {"draw": jax.random.normal(key)})
 
 
-def _run(targets, ema_decay=0.9, seed=0):
-  task, tx = Quadratic(), optax.sgd(0.25)
+def _run(targets, ema_decay=0.9, seed=0, task=Quadratic()):
+  tx = optax.sgd(0.25)
   batch = {"target": jnp.zeros(3)}
   state = steps.create_state(task, tx, seed, batch, keep_ema=ema_decay > 0)
   step = jax.jit(
@@ -65,6 +65,31 @@ def test_average_reaches_its_decay():
 def test_no_average_is_kept_where_none_is_wanted():
   states, _ = _run([1.0], ema_decay=0.0)
   assert states[-1].ema == {}
+
+
+class Statistics(Quadratic):
+  """Keeps the last target in the model state, as normalisation would."""
+
+  def init(self, key, batch):
+    return {"w": jnp.zeros(3)}, {"batch_stats": {"mean": jnp.zeros(3)}}
+
+  def loss(self, params, model_state, batch, key, step):
+    loss, (_, metrics) = super().loss(params, model_state, batch, key, step)
+    return loss, ({"batch_stats": {"mean": batch["target"]}}, metrics)
+
+
+def test_statistics_are_averaged_as_the_parameters_that_they_go_with():
+  states, _ = _run([8.0, 8.0], task=Statistics())
+  after = states[2]
+  np.testing.assert_array_equal(
+      after.model_state["batch_stats"]["mean"], [8.0] * 3
+  )
+  second = 2 / 11 * (0.9 * 8.0) + 9 / 11 * 8.0
+  np.testing.assert_allclose(
+      after.ema_state["batch_stats"]["mean"], [second] * 3, rtol=1e-6
+  )
+  states, _ = _run([8.0], ema_decay=0.0, task=Statistics())
+  assert states[1].ema_state == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
