@@ -13,7 +13,7 @@ import scipy.ndimage
 from matplotlib.colors import to_hex
 
 from experiments import (
-      evaluation,
+    evaluation,
     figures,
     fitvnet_figures,
     fitvnet_tables,
@@ -132,6 +132,20 @@ def test_tables_1_and_2_are_on_the_mixed_noise(clips, tmp_path, capsys):
   ]
   assert f"{np.mean(indices):.4f} / {max(indices):.4f} / 1" in row
   assert "0.0260 / 0.0585 / 298" in printed and "33.93 / 0.9168" in printed
+
+
+def test_models_of_two_stages_have_a_row_for_the_first(monkeypatch):
+  stage = (lambda clip, sigma: None), {"stage_of": "median3"}
+  monkeypatch.setattr(
+      evaluation, "first_stage",
+      lambda name: stage if name == "median3" else None,
+  )
+  found, abouts = fitvnet_tables.restorers("noisy,jsc=median3", stages=True)
+  assert list(found) == ["noisy", "FITVNet (+jsc)", "FITVNet (+jsc) stage one"]
+  assert (found["FITVNet (+jsc) stage one"],
+          abouts["FITVNet (+jsc) stage one"]) == stage
+  # Figures show it beside the result instead.
+  assert len(fitvnet_tables.restorers("noisy,jsc=median3")[0]) == 2
 
 
 def test_papers_tables_are_as_printed():
@@ -337,6 +351,6 @@ def test_times_stand_beside_their_cost_and_the_papers(
   printed = capsys.readouterr().out
   median = 1e3 * statistics.median(result["call_s"])
   assert "cascade, call" in printed and f"| {median:.1f} " in printed
-  assert "jsc (paper, 448x256, 2080 Ti)" in printed and "| 46.6 " in printed
+  assert "FITVNet (+jsc), paper (2080 Ti)" in printed and "| 46.6 " in printed
   assert frame_time.main([*words, "--frames=3"]) == 2
   assert "--frames is at least 4" in capsys.readouterr().err
