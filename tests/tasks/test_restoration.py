@@ -236,5 +236,7 @@ def test_wrong_combinations_are_refused():
   blind.noise_map = False
   with pytest.raises(ValueError, match="config.task.offset = None"):
     _task(blind, degradation=None, offset=(0.1, 0.02))
+  with pytest.raises(ValueError, match=r"divided by 255\), but got \(0.1, 5\)"):
+    _task(offset=(0.1, 5))
   with pytest.raises(ValueError, match="Make it config.data.degradation"):
     _task(degradation=dict(name="resize.bicubic_down"))
