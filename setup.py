@@ -36,6 +36,8 @@ setup(
     extras_require={
         "test": [
             "av>=17",
+            "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
+            "opencv-python-headless>=4.10",
             "pytest>=8",
             "ruff>=0.9",
             "scikit-image>=0.25",

@@ -15,6 +15,11 @@ Low-resolution clips made of the clean ones by MATLAB's bicubic:
   python -m experiments.evaluate --model=bicubic --data=CLIPS \\
       --protocol=sr_y --scale=4 --json=OUT.json
 
+What every protocol says of the same frames, with temporal consistency:
+
+  python -m experiments.evaluate --model=noisy,WORKDIR/model --data=CLIPS \\
+      --protocol=all --sigma=30 --metrics=warping_error --json=OUT.json
+
 Degraded clips without truth, to look at; nothing is measured:
 
   python -m experiments.evaluate --model=WORKDIR/model --data=CLIPS \\
@@ -28,16 +33,24 @@ no network.
 """
 
 import argparse
+import importlib
 import pathlib
 import sys
 
-from experiments import commands, evaluation, figures, paper_numbers, report
+from experiments import (
+    commands,
+    evaluation,
+    figures,
+    manifest,
+    paper_numbers,
+    report,
+)
 from vidrestore_jax import data
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
 # Ten frames at the source's own speeds, of a seed that no config uses.
-_PROCEDURAL = {
+PROCEDURAL = {
     "name": "procedural",
     "size": 8,
     "length": 10,
@@ -51,6 +64,10 @@ _PROCEDURAL = {
 def main(argv=None) -> int:
   """Runs the command; returns its exit status."""
   arguments = _parser().parse_args(argv)
+  arguments.command = [
+      "python", "-m", "experiments.evaluate",
+      *(sys.argv[1:] if argv is None else argv),
+  ]
   return commands.run(lambda: _run(arguments), debug=arguments.debug)
 
 
@@ -75,8 +92,9 @@ def _parser():
       "--protocol",
       metavar="NAME[,NAME...]",
       help=(
-          f"how to measure: {', '.join(protocols.available())}; the numbers of"
-          " the first come first. None with --pictures alone"
+          f"how to measure: {', '.join(protocols.available())}, or all (those"
+          " of images). The noise and the frames are the first's; its numbers"
+          " come first. None with --pictures alone"
       ),
   )
   parser.add_argument(
@@ -90,6 +108,23 @@ def _parser():
   )
   parser.add_argument(
       "--frames", type=int, help="only the first so many frames of each clip"
+  )
+  parser.add_argument(
+      "--metrics",
+      default="",
+      metavar="NAME[,NAME...]",
+      help=(
+          "what else to measure, on the frames of the first protocol:"
+          f" {', '.join(protocols.FURTHER)}"
+      ),
+  )
+  parser.add_argument(
+      "--lpips",
+      metavar="MODULE:FUNCTION",
+      help=(
+          "also measure a perceptual distance and TecoGAN's tLP with it: a"
+          " function of yours of two images [H, W, 3] in [0, 1], such as LPIPS"
+      ),
   )
   parser.add_argument(
       "--temporal-gain",
@@ -175,7 +210,7 @@ def _check(arguments):
           f" {', '.join(protocols.available())}. To look at clips without"
           " measuring them, give --pictures=FOLDER."
       )
-    for name in ("truth", "paper", "json", "temporal_gain"):
+    for name in ("truth", "paper", "json", "temporal_gain", "metrics", "lpips"):
       if getattr(arguments, name):
         raise ValueError(
             f"--{name.replace('_', '-')} needs a --protocol to measure by: one"
@@ -196,9 +231,8 @@ def _check(arguments):
 
 def _measure(arguments, restorers, abouts):
   """Numbers as a table, and what else was asked for."""
-  first, *others = (
-      protocols.get(name) for name in arguments.protocol.split(",")
-  )
+  first, *others = _protocols(arguments)
+  further = _further(arguments)
   sigma, frames, scale = arguments.sigma, arguments.frames, arguments.scale
   published = None
   if arguments.paper is not None:
@@ -213,7 +247,7 @@ def _measure(arguments, restorers, abouts):
 
   def clips():
     if arguments.data == "procedural":
-      return evaluation.source_clips(data.build(**_PROCEDURAL))
+      return evaluation.source_clips(data.build(**PROCEDURAL))
     return evaluation.folder_clips(
         arguments.data, arguments.truth, frames or first.frames
     )
@@ -223,15 +257,24 @@ def _measure(arguments, restorers, abouts):
       clips(),
       first,
       also=others,
+      further=further,
       examples=sys.maxsize if arguments.pictures else 0,
       say=print,
       **given,
   )
   written = {}
+  reference = next(iter(results.items()))
+  recorded = manifest.collect(arguments.command)
   for label, result in results.items():
     written[label] = evaluation.as_json(
-        result, first, abouts[label], sigma=sigma, scale=scale, also=others
+        result, first, abouts[label], sigma=sigma, scale=scale, also=others,
+        first=None if label == reference[0] else reference,
     )
+    written[label]["manifest"] = recorded | {
+        "weights_sha256": abouts[label].get("weights_sha256"),
+        "noise_seed": first.noise.seed if first.noise else None,
+        "frames": {name: row["frames"] for name, row in result.clips.items()},
+    }
     if arguments.temporal_gain and "folder" in abouts[label]:
       radius = abouts[label]["radius"]
       around, window = "four predecessors", {}
@@ -246,12 +289,15 @@ def _measure(arguments, restorers, abouts):
         print(f"{clip}, {label}: {around} add {value:+.2f} dB")
   noise = "" if sigma is None else f", sigma {sigma:g}"
   print(f"\nProtocol {first.name}{noise}:\n")
-  print(evaluation.table(results, published))
+  print(evaluation.table(results, published, with_intervals=True))
+  _say_intervals(written)
   if published is not None:
     print(f"\npaper: {paper_numbers.source(arguments.paper)}")
   for other in others:
     print(f"\nProtocol {other.name}{noise}:\n")
-    print(evaluation.table(results, prefix=f"{other.name}/"))
+    print(
+        evaluation.table(results, prefix=f"{other.name}/", with_intervals=True)
+    )
   for label in [name for name in written if "stage_of" in abouts[name]]:
     whole = label.removesuffix(evaluation.STAGE_ONE)
     written[whole]["stage_one"] = written.pop(label)
@@ -269,6 +315,59 @@ def _measure(arguments, restorers, abouts):
       for record in result.examples:
         example = report.Example.from_evaluation(record, sigma=sigma)
         _draw(arguments, record["name"], label, figures.strip(example))
+
+
+def _protocols(arguments):
+  """The protocols that --protocol names, whose noise is used first."""
+  if arguments.protocol != "all":
+    return [protocols.get(name) for name in arguments.protocol.split(",")]
+  adds_noise = arguments.truth is None and arguments.scale == 1
+  first = "fastdvdnet" if adds_noise else "basicsr"
+  names = [first, *(n for n in protocols.of_images() if n != first)]
+  return [protocols.get(name) for name in names]
+
+
+def _further(arguments):
+  """{name: function} of what --metrics and --lpips ask for."""
+  further = {}
+  for name in filter(None, arguments.metrics.split(",")):
+    if name not in protocols.FURTHER:
+      raise ValueError(
+          f"--metrics has no {name!r}; it has"
+          f" {', '.join(protocols.FURTHER)}."
+      )
+    further[name] = protocols.FURTHER[name]
+  if arguments.lpips is not None:
+    further |= protocols.perceptual(_import(arguments.lpips))
+  return further
+
+
+def _import(text):
+  """The function that "MODULE:FUNCTION" names."""
+  module, _, name = text.partition(":")
+  try:
+    return getattr(importlib.import_module(module), name)
+  except (ImportError, ValueError, AttributeError) as error:
+    raise ValueError(
+        f"--lpips={text} names no function: {error}. Give MODULE:FUNCTION, of"
+        " a module that Python finds from here."
+    ) from error
+
+
+def _say_intervals(written):
+  """How sure the means and the gains over the first row are, in words."""
+  first, *others = written.items()
+  count = first[1]["intervals"]["clips"]
+  if count < 2:
+    print("\nOne clip: it says nothing of others, so there are no intervals.")
+    return
+  for label, content in others:
+    gain = content["gain"]
+    low, high = gain["intervals"]["psnr"]
+    print(
+        f"{label} over {gain['over']}: {gain['mean']['psnr']:+.2f} dB"
+        f" ({low:+.2f} to {high:+.2f} with 95 % over {count} clips)"
+    )
 
 
 def _look(arguments, restorers):

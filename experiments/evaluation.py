@@ -9,18 +9,19 @@ else here, as protocols and people have it.
 import dataclasses
 import functools
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments import intervals
 from vidrestore_jax import degradations, released
 from vidrestore_jax.data import folders, raw
 from vidrestore_jax.degradations import resize
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.layers.resample import bicubic_resize
-from vidrestore_jax.metrics import baselines, protocols
+from vidrestore_jax.metrics import baselines, bootstrap, protocols
 from vidrestore_jax.shapes import Restored
 
 
@@ -49,14 +50,16 @@ class Evaluation(NamedTuple):
   """What one restorer reached.
 
   Attributes:
-    clips: by clip, means over its frames: `psnr` (dB), `ssim`, `frames` (how
-      many), `bits_per_pixel` where the restorer's latent is coded, and
-      "NAME/psnr", "NAME/ssim" of further protocols.
+    clips: by clip, as the protocol pools its frames: `psnr` (dB), `ssim`,
+      `frames` (how many counted), `bits_per_pixel` where the restorer's latent
+      is coded, further numbers by name, and "NAME/psnr", "NAME/ssim" and so on
+      of further protocols.
     mean: the means over clips of the same, without `frames`.
-    examples: of the first clips, as many as were asked for, the last frame:
-      `name`, `frame` (its index), `clean`, `degraded` and `restored`
-      `[H, W, C]` float32 (restored clamped to [0, 1]), `psnr`, and `rate_map`
-      `[h, w]` in bits, or None.
+    examples: of the first clips, as many as were asked for, the last frame
+      that counted: `name`, `frame` (its index), `clean`, `degraded` and
+      `restored` `[H, W, C]` float32 (restored clamped to [0, 1]), `psnr`,
+      `rate_map` `[h, w]` in bits, or None, and `pre_denoised` (the first
+      stage's frame, clamped), or None.
   """
 
   clips: dict[str, dict[str, float]]
@@ -64,11 +67,16 @@ class Evaluation(NamedTuple):
   examples: list[dict[str, Any]]
 
 
-def model_restorer(model, variables) -> Restorer:
+def model_restorer(model, variables, *, aux=streaming.AUX) -> Restorer:
   """A restoration model as a restorer; a blind one is not told sigma.
 
   Its `bits` are those of the padded frame, times the frame's share of it, so
   that they and the frame's own size give the bits per pixel.
+
+  Args:
+    model: a restoration model.
+    variables: its variables.
+    aux: what to keep beside the frames, as in `streaming.restore_clip`.
 
   Raises:
     ValueError: the model is no restoration model.
@@ -77,7 +85,8 @@ def model_restorer(model, variables) -> Restorer:
 
   def restore(clip, sigma):
     restored = streaming.restore_clip(
-        model, variables, clip, sigma=sigma if model.noise_map else None
+        model, variables, clip, sigma=sigma if model.noise_map else None,
+        aux=aux,
     )
     if "bits" not in restored.aux:
       return restored
@@ -90,12 +99,15 @@ def model_restorer(model, variables) -> Restorer:
   return restore
 
 
-def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
+def restorer(
+    name: str, *, scale: int = 1, aux=streaming.AUX
+) -> tuple[Restorer, dict[str, str]]:
   """The restorer that a person names, and what to write of it beside numbers.
 
   Args:
     name: one of METHODS, or a released model's folder.
     scale: how many times larger the truth is than the degraded frames.
+    aux: as in `model_restorer`.
 
   Returns:
     The restorer, and `{"name": ...}` with, for a model, `folder`,
@@ -128,7 +140,7 @@ def restorer(name: str, *, scale: int = 1) -> tuple[Restorer, dict[str, str]]:
       "weights_sha256": card["weights_sha256"],
   }
   model, variables = released.load(name)
-  restore = model_restorer(model, variables)
+  restore = model_restorer(model, variables, aux=aux)
   about["radius"] = model.radius
   if model.scale != scale:
     raise ValueError(
@@ -258,6 +270,7 @@ def evaluate(
     protocol: protocols.Protocol,
     *,
     also: Sequence[protocols.Protocol] = (),
+    further: Mapping[str, Callable] | None = None,
     sigma: float | None = None,
     frames: int | None = None,
     scale: int = 1,
@@ -274,6 +287,7 @@ def evaluate(
     protocol: how to measure.
     also: protocols whose numbers are given beside, under keys such as
       "y_uint8/psnr"; the clips, their degradation and frames stay `protocol`'s.
+    further: what else to measure under `protocol`, as in `protocols.further`.
     sigma: noise level in 8-bit units. Needed where noise is to be added; where
       clips come degraded, it is what the restorers are told.
     frames: the first so many frames of a clip count, at most the protocol's.
@@ -299,35 +313,46 @@ def evaluate(
       scores = protocols.score(
           restored.frames, clean, protocol, camera=camera
       )
+      numbers = protocols.pool(scores, protocol)
+      numbers |= protocols.further(restored.frames, clean, protocol, further)
       for other in also:
         beside = protocols.score(
             restored.frames, clean, other, camera=camera
         )
-        scores |= {f"{other.name}/{key}": v for key, v in beside.items()}
-      numbers = {key: float(np.mean(value)) for key, value in scores.items()}
+        beside = protocols.pool(beside, other)
+        beside |= protocols.further(restored.frames, clean, other)
+        numbers |= {f"{other.name}/{key}": v for key, v in beside.items()}
       if "bits" in restored.aux:
         pixels = clean.shape[1] * clean.shape[2]
         numbers["bits_per_pixel"] = float(
             np.mean(restored.aux["bits"]) / pixels
         )
       result = results[name]
-      result.clips[clip] = numbers | {"frames": len(clean)}
+      counted = len(scores["psnr"])
+      result.clips[clip] = numbers | {"frames": counted}
       if len(result.examples) < examples:
+        last = len(clean) - 1 - protocol.drop_ends
         rate_map = restored.aux.get("rate_map")
+        first_stage = restored.aux.get("pre_denoised")
         result.examples.append({
             "name": clip,
-            "frame": len(clean) - 1,
-            "clean": clean[-1],
+            "frame": last,
+            "clean": clean[last],
             # Low-resolution pixels as squares, to stand beside the truth.
-            "degraded": degraded[-1].repeat(scale, 0).repeat(scale, 1),
-            "restored": protocols.clamp(restored.frames[-1]),
+            "degraded": degraded[last].repeat(scale, 0).repeat(scale, 1),
+            "restored": protocols.clamp(restored.frames[last]),
             "psnr": float(scores["psnr"][-1]),
-            "rate_map": None if rate_map is None else rate_map[-1],
+            "rate_map": None if rate_map is None else rate_map[last],
+            "pre_denoised": (
+                None
+                if first_stage is None
+                else protocols.clamp(first_stage[last])
+            ),
         })
       if say is not None:
         say(
             f"{clip}, {name}: PSNR {numbers['psnr']:.2f} dB, SSIM"
-            f" {numbers['ssim']:.4f} ({len(clean)} frames)"
+            f" {numbers['ssim']:.4f} ({counted} frames)"
         )
   for result in results.values():
     if not result.clips:
@@ -518,9 +543,13 @@ def _limit(frames, protocol) -> int | None:
 
 
 def as_json(
-    evaluation: Evaluation, protocol, about, *, sigma, scale=1, also=()
+    evaluation: Evaluation, protocol, about, *, sigma, scale=1, also=(),
+    first: tuple[str, Evaluation] | None = None,
 ) -> dict:
   """An evaluation as it is written to files for other programs.
+
+  With the 95 % intervals of its means over clips, and of its gains over the
+  first restorer, paired clip by clip.
 
   Args:
     evaluation: one restorer's.
@@ -529,6 +558,7 @@ def as_json(
     sigma: in 8-bit units, or None.
     scale: of super-resolution.
     also: as in `evaluate`.
+    first: the first restorer's name and evaluation; None for no gains.
   """
   records = {other.name: protocols.as_dict(other) for other in also}
   return {
@@ -537,6 +567,8 @@ def as_json(
       "protocol": protocol.name,
       "protocol_record": protocols.as_dict(protocol),
       **({"also": records} if also else {}),
+      "intervals": intervals.as_json(evaluation.clips),
+      **({"gain": intervals.gain(evaluation, *first)} if first else {}),
       "sigma": sigma,
       "scale": scale,
       "model": about,
@@ -565,22 +597,38 @@ def commit() -> str | None:
 
 
 def table(
-    evaluations: dict[str, Evaluation], published=None, *, prefix: str = ""
+    evaluations: dict[str, Evaluation],
+    published=None,
+    *,
+    prefix: str = "",
+    with_intervals: bool = False,
 ) -> str:
   """PSNR and SSIM as a Markdown table: a row for each restorer.
+
+  What else was measured (tOF and so on) has a column each.
 
   Args:
     evaluations: by the name to print.
     published: `paper_numbers.column(...)`: adds the paper's column, and a row
       for each of its methods that was not measured here.
     prefix: of the numbers to print, such as "y_uint8/" for another protocol's.
+    with_intervals: a column with the 95 % interval of the mean PSNR over clips
+      (`metrics.bootstrap`), where there are clips enough for one.
   """
   clips = list(next(iter(evaluations.values())).clips)
   # Beyond a few clips the columns would not fit a screen; the JSON has all.
   shown = clips if 1 < len(clips) <= 4 else []
   coded = any("bits_per_pixel" in e.mean for e in evaluations.values())
+  with_intervals = with_intervals and len(clips) > 1
   published = dict(published or {})
   by_name = {name.lower(): name for name in published}
+  others = [
+      key
+      for key in next(iter(evaluations.values())).mean
+      if key.startswith(prefix)
+      and "/" not in (name := key.removeprefix(prefix))
+      and name not in ("psnr", "ssim", "bits_per_pixel")
+  ]
 
   def cell(numbers):
     psnr, ssim = (numbers[prefix + key] for key in ("psnr", "ssim"))
@@ -593,6 +641,8 @@ def table(
     return f"{value:.2f}" + (f" / {similarity:.4f}" if similarity else "")
 
   rows = [["PSNR (dB) / SSIM", *shown, "mean" if len(clips) > 1 else clips[0]]]
+  rows[0] += ["95 % of PSNR"] if with_intervals else []
+  rows[0] += [key.removeprefix(prefix) for key in others]
   rows[0] += (["bits per pixel"] if coded else []) + (
       ["paper"] if published else []
   )
@@ -600,6 +650,12 @@ def table(
   for name, evaluation in evaluations.items():
     row = [name, *(cell(evaluation.clips[clip]) for clip in shown)]
     row.append(cell(evaluation.mean))
+    if with_intervals:
+      low, high = bootstrap.mean_interval(
+          [numbers[f"{prefix}psnr"] for numbers in evaluation.clips.values()]
+      )
+      row.append(f"{low:.2f} to {high:.2f}")
+    row += [f"{evaluation.mean[key]:.4f}" for key in others]
     if coded:
       bits = evaluation.mean.get("bits_per_pixel")
       row.append("-" if bits is None else f"{bits:.3f}")
@@ -609,12 +665,13 @@ def table(
   for method in list(published):
     blanks = ["-"] * (len(rows[0]) - 2)
     rows.append([f"{method} (paper)", *blanks, paper(method)])
-  return _markdown(rows)
+  return markdown(rows)
 
 
-def _markdown(rows):
+def markdown(rows: list[list[str]]) -> str:
+  """Rows of cells, the first the head, as an aligned Markdown table."""
   widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-  rows.insert(1, ["-" * width for width in widths])
+  rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
   return "\n".join(
       "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |"
       for row in rows

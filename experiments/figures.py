@@ -90,7 +90,7 @@ def psnr(frame, clean) -> float:
 def error_map(restored, clean) -> np.ndarray:
   """Mean over channels of |restored - clean|, `[H, W]`, colour-coded RGB."""
   error = np.abs(protocols.clamp(restored) - np.asarray(clean)).mean(-1)
-  return _colour(error / ERROR_PEAK, ERROR_COLOURS)
+  return colour_coded(error / ERROR_PEAK, ERROR_COLOURS)
 
 
 def strip(example) -> Figure:
@@ -115,14 +115,14 @@ def strip(example) -> Figure:
       "error, mean |restored − clean|",
   ]
   error = protocols.clamp(example.restored) - np.asarray(example.clean)
-  figure, axes = _side_by_side(
+  figure, axes = side_by_side(
       panels,
       titles,
       detail=preview(example.clean),
       error=np.square(error).mean(-1),
       notes=("most detail", "largest error"),
   )
-  _error_bar(figure, axes[-1][-1])
+  error_bar(figure, axes[-1][-1])
   return figure
 
 
@@ -137,18 +137,37 @@ def pair(look) -> Figure:
   """
   degraded, restored = preview(look.degraded), preview(look.restored)
   change = protocols.clamp(look.restored) - np.asarray(look.degraded)
-  figure, axes = _side_by_side(
+  figure, axes = side_by_side(
       [degraded, restored, error_map(look.restored, look.degraded)],
       ["degraded", "restored", "change, mean |restored − degraded|"],
       detail=degraded,
       error=np.square(change).mean(-1),
       notes=("most detail", "largest change"),
   )
-  _error_bar(figure, axes[-1][-1])
+  error_bar(figure, axes[-1][-1])
   return figure
 
 
-def _side_by_side(panels, titles, *, detail, error, notes):
+def row(images, titles):
+  """Images `[H, W, 3]` of one size in a row, a title above each.
+
+  Returns:
+    (figure, axes of the row); there is room for a colour bar below.
+  """
+  figure, axes = grid(
+      [([fit(image, PANEL) for image in images], LABEL)], footer=LABEL + 16
+  )
+  for ax, title in zip(axes[0], titles):
+    write_title(ax, title)
+  return figure, axes[0]
+
+
+def scale_of(image) -> float:
+  """Pixels on the screen for one of an image `[H, W, 3]` in a panel."""
+  return fit(image, PANEL).shape[1] / image.shape[1]
+
+
+def side_by_side(panels, titles, *, detail, error, notes):
   """Panels of one frame in a row, two crops of each magnified below.
 
   Args:
@@ -162,7 +181,7 @@ def _side_by_side(panels, titles, *, detail, error, notes):
     (figure, axes of each row).
   """
   width = panels[0].shape[1]
-  shown = [_fit(panel, PANEL) for panel in panels]
+  shown = [fit(panel, PANEL) for panel in panels]
   scale = shown[0].shape[1] / width
   # Frames that are magnified already need no closer look.
   crops = []
@@ -171,15 +190,15 @@ def _side_by_side(panels, titles, *, detail, error, notes):
 
   rows = [(shown, LABEL)]
   rows += [
-      ([_enlarge(_cut(panel, crop), CROP_ZOOM) for panel in panels], GAP)
+      ([enlarge(_cut(panel, crop), CROP_ZOOM) for panel in panels], GAP)
       for crop in crops
   ]
-  figure, axes = _grid(rows, footer=LABEL + 16)
+  figure, axes = grid(rows, footer=LABEL + 16)
   for ax, title in zip(axes[0], titles):
-    _title(ax, title)
+    write_title(ax, title)
   for crop, colour in zip(crops, BOXES):
     for ax in axes[0]:
-      _box(ax, [side * scale for side in crop], colour)
+      draw_box(ax, [side * scale for side in crop], colour)
   for row, colour in zip(axes[1:], BOXES):
     for ax in row:
       _frame(ax, colour)
@@ -195,22 +214,18 @@ def rate_map(example) -> Figure:
   # A single costly position must not leave all others in the dark.
   peak = max(float(np.quantile(rate, 0.999)), 1e-6)
   share = np.clip(rate / peak, 0, 1)
-  colour = _colour(share, RATE_COLOURS)
+  colour = colour_coded(share, RATE_COLOURS)
   grey = frame.mean(-1, keepdims=True)
   weight = 0.15 + 0.75 * share[..., None]
-  panels = [frame, colour, (1 - weight) * grey + weight * colour]
+  images = [frame, colour, (1 - weight) * grey + weight * colour]
   titles = (
       "restored",
       f"rate of the latent  ·  {rate.mean():.3f} bits per pixel",
       "rate over the frame",
   )
-  figure, axes = _grid(
-      [([_fit(panel, PANEL) for panel in panels], LABEL)], footer=LABEL + 16
-  )
-  for ax, title in zip(axes[0], titles):
-    _title(ax, title)
+  figure, axes = row(images, titles)
   unit = "bits/px or more"
-  _colour_bar(figure, axes[0][1], RATE_COLOURS, peak, None, unit)
+  colour_bar(figure, axes[1], RATE_COLOURS, peak, None, unit)
   return figure
 
 
@@ -279,16 +294,16 @@ def flow(example) -> Figure:
         np.asarray(example.flow) - np.asarray(example.true_flow), axis=-1
     )
     panels.append(flow_rgb(example.true_flow, peak))
-    panels.append(_colour(error / error_peak, ERROR_COLOURS))
+    panels.append(colour_coded(error / error_peak, ERROR_COLOURS))
     titles.append("true motion")
     titles.append(f"end-point error  ·  mean {error.mean():.3f} px")
-  figure, axes = _grid(
-      [([_fit(panel, PANEL) for panel in panels], LABEL)], footer=96
+  figure, axes = grid(
+      [([fit(panel, PANEL) for panel in panels], LABEL)], footer=96
   )
   for ax, title in zip(axes[0], titles):
-    _title(ax, title)
+    write_title(ax, title)
   if known:
-    _colour_bar(figure, axes[0][3], ERROR_COLOURS, error_peak, None, "pixels")
+    colour_bar(figure, axes[0][3], ERROR_COLOURS, error_peak, None, "pixels")
   _wheel_legend(figure, axes[0][1], peak)
   return figure
 
@@ -464,7 +479,7 @@ def pixels(figure: Figure) -> np.ndarray:
 # Layout of pictures, in pixels ----------------------------------------------
 
 
-def _grid(rows, footer):
+def grid(rows, footer):
   """A figure whose panels are shown pixel for pixel.
 
   Args:
@@ -504,17 +519,17 @@ def _grid(rows, footer):
   return figure, axes
 
 
-def _fit(frame, width: int) -> np.ndarray:
+def fit(frame, width: int) -> np.ndarray:
   """Shrinks a frame to `width` by averaging, or magnifies it by an integer."""
   high, wide = frame.shape[:2]
   if wide <= width:
-    return _enlarge(frame, max(1, width // wide))
+    return enlarge(frame, max(1, width // wide))
   size = (width, max(1, round(high * width / wide)))
   shrunk = Image.fromarray(_bytes(frame)).resize(size, Image.BOX)
   return np.asarray(shrunk) / 255
 
 
-def _enlarge(frame, factor: int) -> np.ndarray:
+def enlarge(frame, factor: int) -> np.ndarray:
   return np.repeat(np.repeat(frame, factor, 0), factor, 1)
 
 
@@ -561,7 +576,7 @@ def _cut(frame, crop) -> np.ndarray:
   return frame[top : top + height, left : left + width]
 
 
-def _box(ax, crop, colour):
+def draw_box(ax, crop, colour):
   top, left, height, width = crop
   ax.add_patch(
       Rectangle((left, top), width, height, fill=False, ec=colour, lw=1.4)
@@ -574,7 +589,7 @@ def _frame(ax, colour):
   ax.spines[:].set_linewidth(1.4)
 
 
-def _title(ax, text):
+def write_title(ax, text):
   ax.set_title(text, loc="left", color=INK, fontsize=13, pad=8)
 
 
@@ -590,14 +605,14 @@ def _scale_note(figure, axes, scale, notes):
   )
 
 
-def _error_bar(figure, above):
+def error_bar(figure, above):
   """The colour bar of `error_map`, below the panel `above`."""
   ticks = [0, 8, 16, 24, 32]
   unit = "of 255 or more"
-  _colour_bar(figure, above, ERROR_COLOURS, ERROR_PEAK * 255, ticks, unit)
+  colour_bar(figure, above, ERROR_COLOURS, ERROR_PEAK * 255, ticks, unit)
 
 
-def _colour_bar(figure, above, name, peak, ticks, unit):
+def colour_bar(figure, above, name, peak, ticks, unit):
   """A horizontal colour bar from 0 to `peak`, below the panel `above`."""
   box = above.get_position()
   high = figure.get_size_inches()[1] * DPI
@@ -627,7 +642,7 @@ def _colour_bar(figure, above, name, peak, ticks, unit):
   )
 
 
-def _colour(values, name) -> np.ndarray:
+def colour_coded(values, name) -> np.ndarray:
   """Values of which 0 to 1 are coded as RGB in [0, 1]."""
   return colormaps[name](np.clip(values, 0.0, 1.0))[..., :3]
 

@@ -43,7 +43,7 @@ import time
 import numpy as np
 from PIL import Image, features
 
-from experiments import commands, evaluation
+from experiments import commands, evaluation, manifest
 from vidrestore_jax import data
 from vidrestore_jax.data import pipeline
 
@@ -261,14 +261,8 @@ def _cpu_seconds() -> float:
 def machine() -> dict[str, str]:
   """What the numbers depend on."""
   names = ("grain", "array_record", "numpy", "pillow", "av", "torch")
-  model = platform.processor() or platform.machine()
-  with contextlib.suppress(OSError):
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(
-        line.partition(": ")[2] for line in lines if "model name" in line
-    )
   return {
-      "cpu": f"{model}, {os.cpu_count()} CPUs",
+      "cpu": f"{manifest.cpu()}, {os.cpu_count()} CPUs",
       "python": platform.python_version(),
       **{name: importlib.metadata.version(name) for name in names},
       "libjpeg_turbo": str(features.version("libjpeg_turbo")),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -60,15 +61,15 @@ def _released(folder, name, kwargs, frames):
   return str(folder)
 
 
-def _item(name="clip", frames=3, seed=0):
+def _item(name="clip", frames=3, seed=0, size=(16, 20)):
   generator = np.random.default_rng(seed)
-  clean = generator.integers(0, 256, (frames, 16, 20, 3), np.uint8)
+  clean = generator.integers(0, 256, (frames, *size, 3), np.uint8)
   return dict(name=name, clean=clean, max_value=255)
 
 
-def _write_clip(folder, frames=3, seed=0):
+def _write_clip(folder, frames=3, seed=0, size=(16, 20)):
   folder.mkdir(parents=True)
-  clip = _item(frames=frames, seed=seed)["clean"]
+  clip = _item(frames=frames, seed=seed, size=size)["clean"]
   for t, frame in enumerate(clip):
     frames_io.write_png(folder / f"{t}.png", frame)
   return clip
@@ -157,7 +158,7 @@ def test_bits_of_the_padding_do_not_count(monkeypatch):
   class Model:
     restores, recurrent, noise_map, stride = True, True, True, 16
 
-  def restore_clip(model, variables, clip, *, sigma):
+  def restore_clip(model, variables, clip, *, sigma, aux):
     # One bit for each pixel of the padded frame, 16x32 for 16x20.
     return Restored(clip, {"bits": np.full(len(clip), 16 * 32.0)})
 
@@ -565,6 +566,84 @@ def test_numbers_on_both_colours_and_pictures_come_in_one_run(tmp_path):
   assert pictures == ["a_affine.png", "a_degraded.png"]
 
 
+def _distance(one, other):
+  """Stands in for LPIPS, which nobody here has the weights of."""
+  return np.abs(one - other).mean()
+
+
+def test_one_run_gives_every_protocol_with_intervals_and_a_manifest(
+    tmp_path, capsys, monkeypatch
+):
+  for seed, name in enumerate("ab"):
+    _write_clip(tmp_path / "clips" / name, frames=7, seed=seed, size=(48, 52))
+  monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+  out = tmp_path / "out.json"
+  arguments = (
+      "--model=noisy,median3", "--data", tmp_path / "clips", "--protocol=all",
+      "--sigma=20", "--metrics=ad,warping_error",
+      "--lpips=test_evaluate:_distance", "--json", out,
+  )
+  assert _run(*arguments) == 0
+  noisy, median = json.loads(out.read_text())["results"]
+  # The noise is the denoisers'; and all that measures images is there.
+  assert noisy["protocol"] == "fastdvdnet"
+  assert {"fastdvdnet", *noisy["also"]} == set(protocols.of_images())
+  assert noisy["mean"]["psnr"] == pytest.approx(22.11, abs=0.1)
+  further = {"ad", "warping_error", "lpips", "tlp100", "tecogan/tof"}
+  assert further < set(noisy["mean"])
+  assert noisy["clips"]["a"]["frames"] == 7
+  # Between two clips lies the mean, and no more is known.
+  for result in (noisy, median):
+    values = [result["clips"][name]["vnlnet/psnr"] for name in "ab"]
+    assert result["intervals"]["mean"]["vnlnet/psnr"] == sorted(values)
+  gain = median["gain"]
+  assert gain["over"] == "noisy" and "gain" not in noisy
+  gains = [
+      median["clips"][name]["psnr"] - noisy["clips"][name]["psnr"]
+      for name in "ab"
+  ]
+  assert gain["mean"]["psnr"] == pytest.approx(np.mean(gains))
+  assert gain["intervals"]["psnr"] == pytest.approx(sorted(gains))
+  manifest = noisy["manifest"]
+  assert manifest["command"][3:] == [str(word) for word in arguments]
+  assert manifest["frames"] == {"a": 7, "b": 7}
+  assert manifest["noise_seed"] == 1000
+  assert manifest["versions"]["jax"] == jax.__version__
+  printed = capsys.readouterr().out
+  assert f"median3 over noisy: {np.mean(gains):+.2f} dB" in printed
+  assert f"{noisy['mean']['tecogan/tof']:.4f}" in printed
+
+  truth = tmp_path / "clips" / "a"  # One clip, degraded already, and equal.
+  assert _run(
+      "--model=degraded", "--data", truth, "--truth", truth, "--protocol=all",
+      "--json", out,
+  ) == 0
+  result = json.loads(out.read_text())
+  assert result["protocol"] == "basicsr" and result["mean"]["psnr"] == 100
+  assert result["mean"]["tecogan/tof"] == 0
+  assert result["intervals"]["mean"] is None
+  assert "One clip" in capsys.readouterr().out
+
+
+def test_examples_are_of_frames_that_count_and_show_the_first_stage():
+  item = _item(frames=7)
+
+  def restore(clip, sigma):
+    return Restored(clip, {"pre_denoised": clip + 2})
+
+  protocol = dataclasses.replace(FASTDVDNET, drop_ends=2)
+  result = evaluation.evaluate(
+      {"it": restore}, [item], protocol, sigma=20, examples=1
+  )["it"]
+  assert result.clips["clip"]["frames"] == 3
+  (example,) = result.examples
+  assert example["frame"] == 4 and (example["pre_denoised"] == 1).all()
+  clean = item["clean"][4].astype(np.float32) / 255
+  np.testing.assert_array_equal(example["clean"], clean)
+  error = np.square(example["restored"].astype(np.float64) - clean).mean()
+  assert example["psnr"] == pytest.approx(10 * np.log10(1 / error), abs=1e-5)
+
+
 def test_clips_without_truth_are_only_looked_at(tmp_path, capsys):
   _write_clip(tmp_path / "clips" / "a")
   arguments = ["--data", tmp_path / "clips", "--pictures", tmp_path / "out"]
@@ -614,6 +693,9 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
   refused({"--model": "noisy,noisy"}, "each model once")
   refused({"--temporal-gain": True}, "needs a released model")
   refused({"--protocol": "psnr"}, "fastdvdnet")
+  refused({"--metrics": "vmaf"}, "no 'vmaf'", "ad, tof, warping_error")
+  refused({"--lpips": "no_such:thing"}, "names no function")
+  refused({"--protocol": "tecogan", "--truth": clip}, "5 or more", "got 3")
   refused({"--sigma": None}, "--sigma=30")
   refused({"--sigma": 300}, "0 and 255")
   refused({"--frames": 0}, "at least 1")

@@ -1,197 +1,60 @@
-"""How papers measure: one frozen record each, and the code that follows it.
+"""From restored frames to numbers, as a `Protocol` says.
 
 Rounding, colour, border, frames and averaging each move PSNR by tenths of a
-dB, so a number means something only together with its `Protocol`.
+dB, so a number means something only together with its `Protocol`. The records
+themselves are in `metrics.records`.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from vidrestore_jax.metrics import image, raw
+from vidrestore_jax.metrics import deviation, image, raw, temporal
+from vidrestore_jax.metrics.records import RECORDS, Noise, Protocol
+
+__all__ = [
+    "FURTHER", "MAX_PSNR", "Noise", "Protocol", "as_dict", "available", "clamp",
+    "further", "get", "of_images", "perceptual", "pool", "score",
+]
 
 # What two equal frames count as, since one `inf` would swallow a clip's mean.
 MAX_PSNR = 100.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Noise:
-  """Gaussian noise that anyone with numpy can draw again.
-
-  Attributes:
-    seed: of `recipe`.
-    recipe: how it is drawn, in words, for the record; sigma in 8-bit units.
-  """
-
-  seed: int
-  recipe: str = (
-      "numpy.random.default_rng(seed + round(sigma)).normal(0, sigma / 255,"
-      " [T, C, H, W]) for each clip anew, as float32, added without clipping"
-  )
-
-  def draw(self, shape: tuple[int, int, int, int], sigma: float):
-    """Noise for a clip of `shape` [T, H, W, C], float32, in [0, 1] units.
-
-    Args:
-      shape: of the clip; drawing fewer frames gives the first of the same.
-      sigma: standard deviation in 8-bit units.
-    """
-    frames, height, width, channels = shape
-    generator = np.random.default_rng(self.seed + round(sigma))
-    noise = np.empty(shape, np.float32)
-    # Frame by frame is the same stream as all at once, without the float64
-    # copy of the whole clip.
-    for t in range(frames):
-      drawn = generator.normal(0, sigma / 255, (channels, height, width))
-      noise[t] = np.moveaxis(drawn, 0, -1)
-    return noise
+_PROTOCOLS = {record.name: record for record in RECORDS}
+_SSIM = {"gaussian11": image.ssim, "uniform7": image.ssim_uniform}
 
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-  """One paper's way from restored frames to a number.
-
-  Attributes:
-    name: what `get` and the command line call it.
-    rounding: "none" (floats are compared), "uint8" (both sides clamped to
-      [0, 1], times 255, rounded half to even as numpy does), "uint8_truncate"
-      (the same, rounded down) or "dn12_truncate" (`metrics.raw.truncate`).
-    colour: "rgb", "y601" (BT.601 luminance, studio range, not rounded),
-      "bayer" (packed planes as they are) or "isp" (packed planes through
-      `metrics.raw.isp`, before rounding).
-    border: pixels left out on each side.
-    peak: value of white in the images that are compared.
-    frames: the first so many frames of a clip count; None for all.
-    pooling: how numbers become one; "frame_clip_set" is the mean over the
-      frames of a clip, then the mean over clips.
-    noise: how the degraded clip is made of the clean one, or None where the
-      degraded clips are files.
-    source: where all this is written.
-    ssim: its window, "gaussian11" (`metrics.image.ssim`) or "uniform7"
-      (`metrics.raw.ssim`).
-  """
-
-  name: str
-  rounding: str
-  colour: str
-  border: int
-  peak: float
-  frames: int | None
-  pooling: str
-  noise: Noise | None
-  source: str
-  ssim: str = "gaussian11"
+def _deviation(frames, truth, *, crop):
+  return np.mean([
+      deviation.average_deviation(crop(frame), crop(true)).index
+      for frame, true in zip(frames, truth)
+  ])
 
 
-_PROTOCOLS = {
-    p.name: p
-    for p in (
-        Protocol(
-            name="fastdvdnet",
-            rounding="none",
-            colour="rgb",
-            border=0,
-            peak=1.0,
-            # Set8 and the DAVIS test set are measured on at most 85 frames;
-            # the released script's own default is 25.
-            frames=85,
-            pooling="frame_clip_set",
-            noise=Noise(seed=1000),
-            source=(
-                "m-tassano/fastdvdnet utils.py:179-196, test_fastdvdnet.py,"
-                " fastdvdnet.py (outputs clamped to [0, 1], inputs not); SSIM"
-                " is not part of it and is taken on the same frames"
-            ),
-        ),
-        Protocol(
-            name="sr_y",
-            rounding="uint8",
-            colour="y601",
-            border=0,
-            peak=255.0,
-            frames=None,
-            pooling="frame_clip_set",
-            noise=None,
-            source=(
-                "xinntao/EDVR and BasicSR on Vid4, Y channel: uint8 frames,"
-                " BT.601 luminance in float, no border crop"
-            ),
-        ),
-        # Deraining and dehazing: tables quote numbers on RGB and on luminance
-        # without always saying which, so both are given.
-        Protocol(
-            name="rgb_uint8",
-            rounding="uint8",
-            colour="rgb",
-            border=0,
-            peak=255.0,
-            frames=None,
-            pooling="frame_clip_set",
-            noise=None,
-            source=(
-                "SSIM's authors' window on each channel and PSNR over RGB, of"
-                " frames as they are stored, 8 bit; BasicSR's psnr_ssim.py"
-                " with crop_border 0 and test_y_channel false"
-            ),
-        ),
-        Protocol(
-            name="y_uint8",
-            rounding="uint8",
-            colour="y601",
-            border=0,
-            peak=255.0,
-            frames=None,
-            pooling="frame_clip_set",
-            noise=None,
-            source=(
-                "as rgb_uint8, on BT.601 luminance in float of the 8-bit"
-                " frames: csdwren/PReNet statistic/statistic_rain100L.m"
-                " (MATLAB's rgb2ycbcr of doubles)"
-            ),
-        ),
-        Protocol(
-            name="crvd_raw",
-            rounding="dn12_truncate",
-            colour="bayer",
-            border=0,
-            peak=1.0,
-            frames=None,
-            pooling="frame_clip_set",
-            noise=None,
-            source=(
-                "cao-cong/RViDeNet test_indoor.py and utils.py: PSNR on the"
-                " mosaic truncated to integer DN, range 1; SSIM the mean of"
-                " the four packed planes, scikit-image's defaults. Here truth"
-                " below black counts as black"
-            ),
-            ssim="uniform7",
-        ),
-        Protocol(
-            name="crvd_srgb",
-            rounding="uint8_truncate",
-            colour="isp",
-            border=0,
-            peak=1.0,
-            frames=None,
-            pooling="frame_clip_set",
-            noise=None,
-            source=(
-                "as cao-cong/RViDeNet test_indoor.py (both sides through an"
-                " ISP, clipped, truncated to 8 bit), but through the plain ISP"
-                " of metrics/raw.py with CRVD's camera, not RViDeNet's"
-                " pretrained CNN: not comparable with published numbers"
-            ),
-            ssim="uniform7",
-        ),
-    )
+def _warping_error(frames, truth, *, crop):
+  del crop  # Its definition has none.
+  return temporal.warping_error(frames, truth)
+
+
+# Numbers of a whole clip beside PSNR and SSIM: functions of (frames, truth) in
+# [0, 1] and of `crop`, which takes the part of an image that counts.
+FURTHER = {
+    "ad": _deviation,
+    "tof": temporal.tof,
+    "warping_error": _warping_error,
 }
-
-_SSIM = {"gaussian11": image.ssim, "uniform7": raw.ssim}
 
 
 def available() -> list[str]:
   """Names that `get` knows."""
   return sorted(_PROTOCOLS)
+
+
+def of_images() -> list[str]:
+  """Names of the protocols that measure RGB frames, not packed planes."""
+  return [n for n in available() if _PROTOCOLS[n].colour in ("rgb", "y601")]
 
 
 def get(name: str) -> Protocol:
@@ -211,7 +74,7 @@ def as_dict(protocol: Protocol) -> dict:
 def score(
     frames, truth, protocol: Protocol, *, camera: dict | None = None
 ) -> dict[str, np.ndarray]:
-  """PSNR and SSIM of each frame of a clip under a protocol.
+  """PSNR and SSIM of each frame of a clip that counts under a protocol.
 
   Nothing is clamped here unless the protocol rounds: clamping is the last
   step of a restorer (`clamp`), and the degraded input is measured as it is.
@@ -224,12 +87,104 @@ def score(
       protocols that render raw frames; None is CRVD's.
 
   Returns:
-    `{"psnr": [T], "ssim": [T]}`, float64. Equal frames count as 100 dB.
+    `{"psnr": [t], "ssim": [t]}`, float64, of the t = T - 2 `drop_ends` frames
+    that count. Equal frames count as 100 dB.
 
   Raises:
     ValueError: shapes differ, values are not finite, or the protocol cannot
       measure such frames.
   """
+  frames, truth = _counted(frames, truth, protocol)
+  result = {"psnr": np.empty(len(frames)), "ssim": np.empty(len(frames))}
+  for t, (frame, true) in enumerate(zip(frames, truth)):
+    pair = [_prepare(side, protocol, camera or {}) for side in (frame, true)]
+    value = image.psnr(*pair, peak=protocol.peak)
+    result["psnr"][t] = min(value, MAX_PSNR)
+    peak = protocol.peak
+    if protocol.ssim_range == "restored":
+      # As released; of a flat frame it is 0, and so SSIM 0 / 0 there.
+      peak = np.ptp(pair[0]) or protocol.peak
+    result["ssim"][t] = _SSIM[protocol.ssim](*pair, peak=peak)
+  return result
+
+
+def pool(
+    scores: Mapping[str, np.ndarray], protocol: Protocol
+) -> dict[str, float]:
+  """What a clip's `score` comes to: one number for each key.
+
+  The mean over frames, but for the PSNR of "sequence_clip_set": that of the
+  mean squared error of all frames (`image.sequence_psnr`), in which equal
+  frames count with the 1e-10 of white squared that 100 dB are.
+  """
+  numbers = {key: float(np.mean(values)) for key, values in scores.items()}
+  if protocol.pooling == "sequence_clip_set":
+    errors = 10 ** (-np.asarray(scores["psnr"]) / 10)
+    numbers["psnr"] = float(-10 * np.log10(errors.mean()))
+  return numbers
+
+
+def further(
+    frames,
+    truth,
+    protocol: Protocol,
+    functions: Mapping[str, Callable] | None = None,
+) -> dict[str, float]:
+  """The numbers of a clip beside PSNR and SSIM.
+
+  Args:
+    frames: `[T, H, W, 3]`, white is 1.
+    truth: the same shape.
+    protocol: whose rounding, frames and crop hold, on all three channels; its
+      own `further` is measured.
+    functions: what else to measure, by name: functions as in FURTHER.
+
+  Raises:
+    ValueError: the frames are not RGB, or too few or too small.
+    ImportError: an extra is missing.
+  """
+  wanted = {name: FURTHER[name] for name in protocol.further}
+  wanted |= functions or {}
+  if not wanted:
+    return {}
+  pair = _counted(frames, truth, protocol)
+  if pair[0].shape[-1] != 3:
+    raise ValueError(
+        f"{', '.join(wanted)} needs RGB clips [T, H, W, 3], but got shape"
+        f" {pair[0].shape}. Ask for PSNR and SSIM alone."
+    )
+  pair = [_round(clip, protocol).astype(np.float32) for clip in pair]
+  crop = functools.partial(_crop, protocol=protocol)
+  return {n: float(f(*pair, crop=crop)) for n, f in wanted.items()}
+
+
+def perceptual(distance: Callable) -> dict[str, Callable]:
+  """LPIPS and tLP as `further` takes them, by a distance of two images.
+
+  Args:
+    distance: of two images `[H, W, 3]` in [0, 1], a number, such as LPIPS.
+  """
+
+  def with_crop(measure):
+    def cropped(frames, truth, *, crop):
+      pair = [np.stack([crop(f) for f in clip]) for clip in (frames, truth)]
+      return measure(*pair, distance=distance)
+
+    return cropped
+
+  return {
+      "lpips": with_crop(temporal.perceptual_distance),
+      "tlp100": with_crop(temporal.tlp),
+  }
+
+
+def clamp(frames):
+  """Restored frames as protocols take them: float32, in [0, 1]."""
+  return np.clip(np.asarray(frames, np.float32), 0.0, 1.0)
+
+
+def _counted(frames, truth, protocol):
+  """The frames that count, checked."""
   frames, truth = np.asarray(frames), np.asarray(truth)
   if frames.shape != truth.shape or frames.ndim != 4 or not len(frames):
     raise ValueError(
@@ -241,23 +196,20 @@ def score(
         "The clip to measure holds NaN or infinite values; a number from it"
         " would mean nothing."
     )
-  result = {"psnr": np.empty(len(frames)), "ssim": np.empty(len(frames))}
-  for t, (frame, true) in enumerate(zip(frames, truth)):
-    pair = [_prepare(side, protocol, camera or {}) for side in (frame, true)]
-    value = image.psnr(*pair, peak=protocol.peak)
-    result["psnr"][t] = min(value, MAX_PSNR)
-    result["ssim"][t] = _SSIM[protocol.ssim](*pair, peak=protocol.peak)
-  return result
-
-
-def clamp(frames):
-  """Restored frames as protocols take them: float32, in [0, 1]."""
-  return np.clip(np.asarray(frames, np.float32), 0.0, 1.0)
+  drop = protocol.drop_ends
+  if len(frames) <= 2 * drop:
+    raise ValueError(
+        f"Protocol {protocol.name} leaves out {drop} frames at either end of a"
+        f" clip and needs {2 * drop + 1} or more, but got {len(frames)}. Give"
+        " longer clips, or choose another protocol."
+    )
+  kept = slice(drop, len(frames) - drop)
+  return frames[kept], truth[kept]
 
 
 def _prepare(frame, protocol, camera):
   """`[H, W, C]` with white 1 as the image that the protocol compares."""
-  frame = image.crop_border(np.asarray(frame, np.float64), protocol.border)
+  frame = _crop(np.asarray(frame, np.float64), protocol)
   if protocol.colour in ("bayer", "isp") and frame.shape[-1] != 4:
     raise ValueError(
         f"Protocol {protocol.name} measures packed Bayer planes [T, h, w, 4],"
@@ -266,14 +218,32 @@ def _prepare(frame, protocol, camera):
     )
   if protocol.colour == "isp":
     frame = raw.isp(frame, **camera)
-  if protocol.rounding == "uint8":
-    frame = np.round(np.clip(frame, 0.0, 1.0) * 255.0) / 255.0
-  elif protocol.rounding == "uint8_truncate":
-    frame = np.floor(np.clip(frame, 0.0, 1.0) * 255.0) / 255.0
-  elif protocol.rounding == "dn12_truncate":
-    frame = raw.truncate(frame)
+  frame = _round(frame, protocol)
   if protocol.colour == "y601":
-    frame = image.luminance(frame) * (protocol.peak / 255.0)
-  else:
-    frame = frame * protocol.peak
+    return image.luminance(frame) * (protocol.peak / 255.0)
+  return frame * protocol.peak
+
+
+def _crop(frame, protocol):
+  frame = image.crop_border(frame, protocol.border)
+  if protocol.centre:
+    frame = image.crop_centre(frame, protocol.centre)
   return frame
+
+
+def _round(frame, protocol):
+  """`frame`, of any shape, clamped and rounded as the protocol says."""
+  frame = np.asarray(frame, np.float64)
+  if protocol.rounding == "dn12_truncate":
+    return raw.truncate(frame)
+  if protocol.rounding == "none":
+    return frame
+  frame = np.clip(frame, 0.0, 1.0)
+  if protocol.rounding == "clamp":
+    return frame
+  to_whole = {
+      "uint8": np.round,
+      "uint8_half_up": lambda levels: np.floor(levels + 0.5),
+      "uint8_truncate": np.floor,
+  }[protocol.rounding]
+  return to_whole(frame * 255.0) / 255.0

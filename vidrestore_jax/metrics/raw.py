@@ -1,4 +1,4 @@
-"""What measuring raw video needs: truncation, SSIM as published, a plain ISP.
+"""What measuring raw video needs: truncation and a plain ISP.
 
 Frames are packed Bayer planes `[..., h, w, 4]` in the order R, Gr, B, Gb of a
 GBRG mosaic `[..., 2 h, 2 w]`; black is 0 and white 1, that is digital number
@@ -6,7 +6,9 @@ GBRG mosaic `[..., 2 h, 2 w]`; black is 0 and white 1, that is digital number
 Everything is NumPy and computes in float64.
 
 The PSNR of a mosaic is that of its planes (the same pixels in another order),
-so `metrics.image.psnr` on packed frames is the published one.
+so `metrics.image.psnr` on packed frames is the published one, and the SSIM
+that CRVD numbers use (RViDeNet calls scikit-image with its defaults) is
+`metrics.image.ssim_uniform` on the planes.
 """
 
 import numpy as np
@@ -29,11 +31,6 @@ CAM2RGB = (
     (-0.002403, -0.551486, 1.553889),
 )
 
-# scikit-image's structural_similarity with its defaults.
-_SSIM_TAPS = 7
-_SSIM_K1 = 0.01
-_SSIM_K2 = 0.03
-
 
 def truncate(frame):
   """Clamps to [0, 1] and drops what a file of integer DN would not hold.
@@ -50,48 +47,6 @@ def truncate(frame):
   """
   dn = np.clip(np.asarray(frame, np.float64), 0.0, 1.0) * WHITE
   return np.floor(dn + 1e-3) / WHITE
-
-
-def ssim(image, truth, *, peak: float = 1.0) -> float:
-  """Mean structural similarity, 7x7 uniform window, mean over channels.
-
-  What published CRVD numbers are (RViDeNet calls scikit-image with its
-  defaults): the formula of `metrics.image.ssim`, but with equal weights,
-  sample covariances (48 rather than 49 degrees of freedom), and windows that
-  lie wholly inside.
-
-  Args:
-    image: `[H, W, C]`, both sides at least 7.
-    truth: the same shape.
-    peak: value of white.
-
-  Returns:
-    A number in [-1, 1]; 1 where the two are equal.
-
-  Raises:
-    ValueError: the shapes differ, or a side is shorter than the window.
-  """
-  image, truth = np.asarray(image, np.float64), np.asarray(truth, np.float64)
-  if image.shape != truth.shape or image.ndim != 3:
-    raise ValueError(
-        "An image and its truth need one shape [H, W, C], but got"
-        f" {image.shape} and {truth.shape}."
-    )
-  if min(image.shape[:2]) < _SSIM_TAPS:
-    raise ValueError(
-        f"This SSIM needs images of at least {_SSIM_TAPS}x{_SSIM_TAPS}, the"
-        f" size of its window, but got {image.shape[0]}x{image.shape[1]}."
-    )
-  c1, c2 = (_SSIM_K1 * peak) ** 2, (_SSIM_K2 * peak) ** 2
-  count = _SSIM_TAPS**2
-  unbiased = count / (count - 1)
-  mean_x, mean_y = _window_mean(image), _window_mean(truth)
-  product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-  variances = unbiased * (_window_mean(image**2 + truth**2) - squares)
-  covariance = unbiased * (_window_mean(image * truth) - product)
-  values = (2 * product + c1) * (2 * covariance + c2)
-  values /= (squares + c1) * (variances + c2)
-  return float(values.mean())
 
 
 def isp(
@@ -173,12 +128,3 @@ def demosaic(packed):
   green = colours[..., 1] + axial[..., 1] / 4
   others = colours + axial / 2 + diagonal / 4
   return np.stack([others[..., 0], green, others[..., 2]], -1)
-
-
-def _window_mean(image):
-  """Mean of `[H, W, C]` in each whole window, `[H - 6, W - 6, C]`."""
-  for _ in range(2):  # Rows, then, transposed, columns.
-    size = image.shape[0] - _SSIM_TAPS + 1
-    image = sum(image[i : i + size] for i in range(_SSIM_TAPS)) / _SSIM_TAPS
-    image = image.swapaxes(0, 1)
-  return image
