@@ -39,6 +39,7 @@ setup(
             "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
             "opencv-python-headless>=4.10",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.9",
             "scikit-image>=0.25",
             "scipy>=1.14",
