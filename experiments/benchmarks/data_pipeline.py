@@ -18,8 +18,8 @@ frames then take the place of `jpeg`'s) and --videos name real ones.
 The other side is what a PyTorch user writes first, in this process: a Dataset
 that decodes the five frames by Pillow (`Image.open(...).convert("RGB")`) or
 PyAV (open, seek, decode to the window, `to_ndarray("rgb24")`), cuts, turns and
-makes a tensor; a DataLoader with shuffling, persistent workers and its default
-collation and prefetch. PyTorch is needed for this benchmark alone.
+makes a tensor; a DataLoader with shuffled epochs, persistent workers and its
+default collation and prefetch. PyTorch is needed for this benchmark alone.
 
 A measurement makes a new iterator and times its first batch, passes over some,
 and counts batches for `--seconds`; libraries are imported before. The two sides
@@ -121,7 +121,7 @@ def make_source(name, folder, clips, videos):
       )
     return data.build("videos", path=videos, length=_LENGTH)
   return data.build(
-      "procedural", size=1_000_000, length=_LENGTH, height=_PATCH,
+      "procedural", size=64, length=_LENGTH, height=_PATCH,
       width=_PATCH, flow=False,
   )
 
@@ -175,6 +175,22 @@ _READERS = {
 }
 
 
+class _Epochs:
+  """Endless epochs, each in an order of its own, as our side reads them.
+
+  So both sides read every window equally often: some cost twice as much as
+  others. With epochs of its own, a loader's workers would wait at their ends.
+  """
+
+  def __init__(self, count):
+    self._count = count
+
+  def __iter__(self):
+    rng = np.random.default_rng(0)
+    while True:
+      yield from rng.permutation(self._count).tolist()
+
+
 def torch_batches(name, source, workers):
   """An endless iterator over a plain DataLoader's batches."""
   import torch
@@ -201,10 +217,7 @@ def torch_batches(name, source, workers):
   loader = torch_data.DataLoader(
       Clips(),
       batch_size=_BATCH,
-      # Endless, or a worker would wait for the others at each epoch's end.
-      sampler=torch_data.RandomSampler(
-          range(len(source)), replacement=True, num_samples=10**7
-      ),
+      sampler=_Epochs(len(source)),
       num_workers=workers,
       persistent_workers=workers > 0,
   )
