@@ -182,6 +182,8 @@ LITTLE = {
         "step_start": 1.0,
         "step_minimum": 0.5,
         "residual": True,
+        "scattering": False,
+        "standardize": (0.0, 1.0),
         "remat": False,
         "motion": {"levels": 1, "widths": (4,), "kernel": 3},
     },
