@@ -39,6 +39,14 @@ def run(
   return 0
 
 
+def check_json(path):
+  """FileNotFoundError where `write_json` would find no folder in the end."""
+  if path and not pathlib.Path(path).parent.is_dir():
+    raise FileNotFoundError(
+        f"There is no folder {pathlib.Path(path).parent} to write {path} to."
+    )
+
+
 def write_json(path, content):
   """Writes beside, then renames: a reader never sees half a file.
 

@@ -225,11 +225,7 @@ def _check(arguments):
           " how to degrade and measure it. Give one, such as"
           f" --protocol={'sr_y' if scale > 1 else 'fastdvdnet'}."
       )
-  if arguments.json and not pathlib.Path(arguments.json).parent.is_dir():
-    raise FileNotFoundError(
-        f"There is no folder {pathlib.Path(arguments.json).parent} to write"
-        f" {arguments.json} to."
-    )
+  commands.check_json(arguments.json)
 
 
 def _is_raw(arguments) -> bool:

@@ -254,6 +254,7 @@ def _parser():
 
 def _run(arguments):
   check_clip_arguments(arguments)
+  commands.check_json(arguments.json)
   number = arguments.table
   found, abouts = restorers(arguments.model, stages=True)
   record = protocol(arguments.septuplets)

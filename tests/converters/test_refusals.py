@@ -302,6 +302,10 @@ def changed(tensors, name, value):
         lambda t: {f"net.{k}": v for k, v in t.items()},
         [r"is no dncnn: it holds net\.model", r"model\.0\.weight \(kair\)"],
     ),
+    (
+        lambda t: changed(t, "model.0.weight", np.ones((0, 3, 3, 3), "f4")),
+        [r"holds no values in model\.0\.weight"],
+    ),
     # A name that would clear the terminal.
     (
         lambda t: changed(t, "\x1b[2J\n", np.ones(3, np.float32)),
@@ -320,6 +324,21 @@ def test_tensors_that_are_not_the_models_are_refused(
   path = tmp_path / "weights.pth"
   checkpoints.write(path, tensors)
   refused(tmp_path, capsys, path, *messages)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 4, 3, 3)])
+@pytest.mark.parametrize(("model", "name"), [
+    ("fastdvdnet", "temp1.inc.convblock.0.weight"),
+    ("noise2noise", "_block1.0.weight"),
+    ("spynet", "modelL1_F-1-weight"),
+])
+def test_a_tensor_that_is_no_kernel_tells_no_widths(
+    model, name, shape, tmp_path, capsys
+):
+  path = tmp_path / "weights.npz"
+  np.savez(path, **{name: np.ones(shape, np.float32)})
+  message = "four axes" if 0 not in shape else "holds no values in"
+  refused(tmp_path, capsys, path, message, re.escape(name), model=model)
 
 
 def test_another_model_or_argument_is_refused(tmp_path, capsys):

@@ -181,6 +181,7 @@ def test_wrong_commands_end_in_one_line(clips, tmp_path, capsys):
   refused(
       tables, {"--data": clips / "a", "--model": "jsc=nowhere"}, "nowhere"
   )
+  refused(tables, {"--json": tmp_path / "no" / "a.json"}, "no folder")
   frames = {"--table": None, "--out": tmp_path / "out"}
   refused(pictures, frames | {"--sigma": 300}, "0 and 255")
   refused(pictures, frames | {"--model": "noisy"}, "drawn anyway")

@@ -28,14 +28,14 @@ _LINEAR = ("upc2", "upc1", "outc")
 
 def _infer(shapes):
   stage = _STAGES[0]
-  grouped = shapes[f"{stage}.inc.convblock.0.weight"]
-  channels = shapes[f"{stage}.outc.convblock.3.weight"][0]
+  grouped = shapes.kernel(f"{stage}.inc.convblock.0.weight")
+  channels = shapes.kernel(f"{stage}.outc.convblock.3.weight")[0]
   return dict(
       channels=channels,
       widths=(
-          shapes[f"{stage}.inc.convblock.3.weight"][0],
-          shapes[f"{stage}.downc0.convblock.0.weight"][0],
-          shapes[f"{stage}.downc1.convblock.0.weight"][0],
+          shapes.kernel(f"{stage}.inc.convblock.3.weight")[0],
+          shapes.kernel(f"{stage}.downc0.convblock.0.weight")[0],
+          shapes.kernel(f"{stage}.downc1.convblock.0.weight")[0],
       ),
       interm=grouped[0] // 3,  # Of each of three frames.
       noise_map=grouped[1] == channels + 1,

@@ -35,13 +35,13 @@ _LAYERS = (
 
 
 def _infer(shapes):
-  width, channels = shapes["_block1.0.weight"][:2]
+  width, channels = shapes.kernel("_block1.0.weight")[:2]
   return dict(
       preset="pytorch",
       width=width,
       output_widths=(
-          shapes["_block6.0.weight"][0],
-          shapes["_block6.2.weight"][0],
+          shapes.kernel("_block6.0.weight")[0],
+          shapes.kernel("_block6.2.weight")[0],
       ),
       channels=channels,
   )

@@ -55,7 +55,7 @@ def _layout(name, template, *, first=0, step=2):
     found = [m for m in (re.fullmatch(pattern, n) for n in shapes) if m]
     levels = len({match["level"] for match in found})
     layers = len({match["layer"] for match in found})
-    weights = [shapes[named(0, i, "weight")] for i in range(layers)]
+    weights = [shapes.kernel(named(0, i, "weight")) for i in range(layers)]
     return dict(
         levels=levels,
         align_corners=True,

@@ -92,6 +92,15 @@ class Shapes(dict):
         f"the tensor {name} is missing, whose shape tells the model's widths"
     )
 
+  def kernel(self, name: str) -> tuple[int, int, int, int]:
+    """The shape of a convolution's kernel; ValueError where it is none."""
+    shape = self[name]
+    if len(shape) != 4:
+      raise ValueError(
+          f"{name} has shape {shape}, but is a kernel of four axes there"
+      )
+    return shape
+
   def count(self, pattern: str) -> int:
     """How many names match a regular expression in full."""
     return sum(bool(re.fullmatch(pattern, name)) for name in self)
@@ -160,10 +169,13 @@ def to_variables(
 
   Raises:
     ValueError: no layout has such names, a tensor is missing or left over, of
-      another shape, no floating-point tensor, or not finite.
+      another shape, empty, no floating-point tensor, or not finite.
   """
   if not tensors:
     raise ValueError(f"{origin} holds no tensors.")
+  empty = [key for key, value in tensors.items() if not value.size]
+  if empty:
+    raise ValueError(f"{origin} holds no values in {_some(empty)}.")
   layout = _recognise(name, layouts, tensors, origin)
   shapes = Shapes({key: value.shape for key, value in tensors.items()})
   origin = f"{origin} is no {name} in the layout {layout.name!r}"
