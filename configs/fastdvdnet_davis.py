@@ -25,8 +25,6 @@ Variants:
   clipped         noise clipped to [0, 1], as files hold it; at sigma 30 such
                   weights were measured at 33.59 (grishavak/PaCNet-denoiser)
   demo            small, on procedural clips: minutes on two cores, no download
-
-Measured, `demo` (protocol fastdvdnet, sigma 30, the first 10 frames):
 """
 
 import ml_collections

@@ -33,6 +33,7 @@ from experiments import (
     paper_numbers,
 )
 from vidrestore_jax import data, degradations
+from vidrestore_jax.data import folders
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation, protocols
 
@@ -232,11 +233,13 @@ def add_clip_arguments(parser):
 
 
 def check_clip_arguments(arguments):
-  """ValueError where the shared arguments do not go together."""
+  """Complains about the shared arguments before models are loaded."""
   if arguments.frames is not None and arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")
   if arguments.frames is not None and arguments.septuplets:
     raise ValueError("--septuplets says which frames; leave out --frames.")
+  if arguments.data != "procedural":
+    folders.find_clips(arguments.data)
 
 
 def _parser():

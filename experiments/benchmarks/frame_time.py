@@ -203,9 +203,11 @@ def main(argv=None) -> int:
   """Runs the command; returns its exit status."""
   typed = sys.argv[1:] if argv is None else argv
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+      description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
   )
-  parser.add_argument("--model", required=True)
+  parser.add_argument("--model", required=True, metavar="NAME[,NAME...]")
   parser.add_argument("--size", default="448x256", metavar="WIDTHxHEIGHT")
   parser.add_argument("--frames", type=int, default=12)
   parser.add_argument("--repeats", type=int, default=5)

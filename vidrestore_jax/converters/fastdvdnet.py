@@ -75,7 +75,8 @@ def outputs(model, variables, reference):
   Args:
     model: a FastDVDnet.
     variables: its variables.
-    reference: `noisy` `[T, C, H, W]` and `sigma`, in [0, 1] units.
+    reference: `noisy` `[T, C, H, W]` and, but for a blind model, `sigma`, in
+      [0, 1] units.
 
   Returns:
     `seq_out_clamped` `[T, C, H, W]`, every frame, clipped to [0, 1]; and, where
@@ -83,7 +84,7 @@ def outputs(model, variables, reference):
     `[1, C, H, W]` (frame 2 of 0 to 4) and `stage1_frames012` `[1, C, H, W]`
     (frame 1, by the first stage).
   """
-  parity.need(reference, "noisy", "sigma")
+  parity.need(reference, "noisy", *(["sigma"] if model.noise_map else []))
   clip = parity.channels_last(reference["noisy"])
   sigma = float(reference["sigma"]) if model.noise_map else None
   restored = streaming.restore_clip(

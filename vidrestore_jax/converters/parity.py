@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidrestore_jax import released
+from vidrestore_jax.shapes import check_rank
 
 # Float32 of two frameworks, values around [0, 1].
 TOLERANCE = 2e-5
@@ -20,6 +21,7 @@ TOLERANCE = 2e-5
 
 def channels_last(array):
   """[N, C, H, W] to [N, H, W, C], float32."""
+  check_rank("An image of the original outputs", array, "NCHW")
   return np.asarray(array, np.float32).transpose(0, 2, 3, 1)
 
 
