@@ -85,7 +85,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "init_from": {"image": "", "video": ""},
       "noise_map": "sigma",
       "image": {
-          # Table 6 as printed, and 2b; the original pools at 1b, 2b, 3b, 4b, 5b.
+          # As printed, and 2b. The original pools at 1b, 2b, 3b, 4b and 5b.
           "strides": ("1b", "2b", "3a", "4b", "6"),
           "upsample": "nearest",
           "width": 48,
