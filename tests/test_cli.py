@@ -615,6 +615,10 @@ def test_degrade_leaves_nothing_half_written(tmp_path, monkeypatch, capsys):
       ([tmp_path / "no", tmp_path / "x", jpeg], ["No folder"]),
       ([tmp_path / "in", tmp_path / "x", jpeg, "--seed=-1"], ["seed"]),
       ([tmp_path / "in", tmp_path / "x", "--degradation=rain"], ["rain"]),
+      ([tmp_path / "in", tmp_path / "x", jpeg, "--set=name=davis"],
+       ["name=davis sets no name"]),
+      ([tmp_path / "in", tmp_path / "x", jpeg, "--set",
+        "degradation.name=rain.streaks"], ["sets no name"]),
   ):
     _fails(capsys, _run("data", "degrade", *arguments), *fragments)
   assert _run(*again) == 0

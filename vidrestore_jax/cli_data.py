@@ -195,6 +195,12 @@ def settings(arguments):
     if not equals:
       raise ValueError(f"--set takes KEY=VALUE, but got {text!r}.")
     part, _, option = key.partition(".")
+    if (option or key) == "name":
+      raise ValueError(
+          f"--set {text} sets no name: that of the source is the argument"
+          " before, that of the degradation --degradation=NAME, and that of a"
+          " prepared set --name=NAME."
+      )
     if not option:
       source[key] = literal(value)
       continue

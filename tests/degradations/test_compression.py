@@ -48,6 +48,8 @@ def test_jpeg_takes_gray_and_draws_within_its_range():
     compression.jpeg(np.random.default_rng(0), np.zeros((1, 8, 8, 4), "f4"))
   with pytest.raises(ValueError, match="quality needs 1"):
     _error(compression.jpeg, _clip(), quality=(0, 50))
+  with pytest.raises(ValueError, match="quality needs whole numbers"):
+    _error(compression.jpeg, _clip(), quality=(10.5, 50))
 
 
 @pytest.mark.parametrize("codec", ["h264", "vp9"])

@@ -132,6 +132,7 @@ def test_the_same_key_gives_the_same_bytes_and_another_does_not(
     ("gaussian", dict(sigma=(0.2, 0.1)), "low <= high"),
     ("gaussian_clipped", dict(sigma=0.118), "pair"),
     ("mixed_toflow", dict(sigma=25.5), "divided by 255"),
+    ("mixed_toflow", dict(sigma=(0.1, 0.2)), "sigma needs to be a number"),
     ("mixed_true_sp", dict(probability=1.5), "probability needs"),
 ])
 def test_impossible_levels_are_named(name, options, message):

@@ -109,6 +109,6 @@ def test_the_key_decides_and_compiling_changes_nothing():
 
 
 def test_isos_that_were_not_calibrated_are_refused():
-  for isos in ((1600, 800), ()):
+  for isos in ((1600, 800), (), 1600):
     with pytest.raises(ValueError, match="draws from ISOs .1600, 3200"):
       raw.poisson_gaussian(jax.random.key(0), jnp.zeros(_SHAPE), isos=isos)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vidrestore_jax.degradations import ranges
 from vidrestore_jax.degradations.resize import check_divides
 from vidrestore_jax.shapes import check_rank
 
@@ -56,6 +57,7 @@ def gaussian_decimate(
   del rng
   check_rank("blur.gaussian_decimate", clip, "THWC")
   check_divides("blur.gaussian_decimate", clip, scale)
+  ranges.number("sigma", sigma, 0.0, float("inf"))
   if border not in ("reflect", "symmetric", "edge"):
     raise ValueError(
         "border needs to be reflect, symmetric or edge, but is"

@@ -49,8 +49,7 @@ def jpeg(rng, clip, *, quality: tuple[int, int] = (30, 95)):
     ValueError: a range outside 1 .. 95, or neither gray nor RGB.
   """
   check_rank("compression.jpeg", clip, "THWC")
-  low, high = (int(q) for q in ranges.check("quality", quality, 1, 95))
-  drawn = int(rng.integers(low, high + 1))
+  drawn = ranges.whole("quality", quality, rng, 1, 95)
   if clip.shape[-1] == 1:
     frames = _to_bytes(clip)[..., 0]
   else:
@@ -97,8 +96,7 @@ def video(
         f"codec needs to be one of {', '.join(_CODECS)}, but is {codec!r}."
     )
   encoder_name, decoder_name, worst, options = _CODECS[codec]
-  low, high = (int(c) for c in ranges.check("crf", crf, 0, worst))
-  drawn = int(rng.integers(low, high + 1))
+  drawn = ranges.whole("crf", crf, rng, 0, worst)
   try:
     import av
     from av.video.reformatter import VideoReformatter

@@ -89,8 +89,7 @@ def scattering(
       )
     nearest = ranges.uniform("near", near, rng, 1e-3)
     farthest = max(ranges.uniform("far", far, rng, 1e-3), nearest)
-    least, most = (int(n) for n in ranges.check("structures", structures, 0))
-    count = int(rng.integers(least, most + 1))
+    count = ranges.whole("structures", structures, rng, 0)
     card |= {
         "near_m": nearest,
         "far_m": farthest,

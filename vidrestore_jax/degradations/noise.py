@@ -104,10 +104,10 @@ def mixed_true_sp(
   return noisy / 255.0, jnp.float32(sigma)
 
 
-def _levels(name, bounds):
-  """Levels (low, high); ValueError where they are not in [0, 1] units."""
+def _levels(name, levels, check=ranges.check):
+  """What `check` gives; ValueError where levels are not in [0, 1] units."""
   try:
-    return ranges.check(name, bounds, 0.0, 1.0)
+    return check(name, levels, 0.0, 1.0)
   except ValueError as error:
     raise ValueError(
         f"{error} Levels are in [0, 1] units: 8-bit ones divided by 255."
@@ -115,8 +115,8 @@ def _levels(name, bounds):
 
 
 def _check_mixed(sigma, probability):
-  _levels("sigma", (sigma, sigma))
-  ranges.check("probability", (probability, probability), 0.0, 1.0)
+  _levels("sigma", sigma, ranges.number)
+  ranges.number("probability", probability, 0.0, 1.0)
 
 
 def _gaussian_8bit(key, clip, sigma):

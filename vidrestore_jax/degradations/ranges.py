@@ -1,5 +1,7 @@
 """Options that are ranges: checked, and drawn from, in one way."""
 
+import numbers
+
 
 def check(name: str, bounds, least: float = -float("inf"),
           most: float = float("inf")) -> tuple[float, float]:
@@ -26,6 +28,30 @@ def check(name: str, bounds, least: float = -float("inf"),
         f" ({low}, {high})."
     )
   return low, high
+
+
+def whole(name: str, bounds, rng, least: float, most: float = float("inf")):
+  """An int drawn uniformly from `bounds`, both ends included; see `check`.
+
+  Raises:
+    ValueError: as `check`, or bounds that are no whole numbers.
+  """
+  low, high = check(name, bounds, least, most)
+  if low % 1 or high % 1:
+    raise ValueError(
+        f"{name} needs whole numbers, but is ({low}, {high})."
+    )
+  return int(rng.integers(int(low), int(high) + 1))
+
+
+def number(name: str, value, least: float, most: float):
+  """Raises ValueError unless `value` is a number in `least` .. `most`."""
+  # As a condition that NaN does not meet either.
+  if not isinstance(value, numbers.Real) or not least <= value <= most:
+    raise ValueError(
+        f"{name} needs to be a number from {least} to {most}, but is"
+        f" {value!r}."
+    )
 
 
 def uniform(name: str, bounds, rng, least: float = -float("inf"),

@@ -11,6 +11,7 @@ loses half a DN of light; rounding adds a variance of 1/12 DN^2 to b.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # CRVD's camera, in digital numbers (DN): 12 bits, black and white level.
 BLACK, WHITE = 240, 4095
@@ -70,11 +71,11 @@ def drawn(level: float) -> dict:
 
 def _calibration(isos):
   """[(a, b)] of the ISOs."""
-  unknown = [iso for iso in isos if iso not in CALIBRATION]
-  if unknown or not isos:
+  known = np.iterable(isos) and all(iso in CALIBRATION for iso in isos)
+  if not known or not isos:
     raise ValueError(
         f"raw.poisson_gaussian draws from ISOs {list(CALIBRATION)}, but isos is"
-        f" {tuple(isos)!r}."
+        f" {isos!r}. Write (1600,) for one."
     )
   return [CALIBRATION[iso] for iso in isos]
 

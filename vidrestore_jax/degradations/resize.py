@@ -34,9 +34,11 @@ def bicubic_down(rng, clip, *, scale: int = 4):
 def check_divides(name: str, clip, scale: int):
   """Raises ValueError unless `scale` divides the clip's height and width."""
   height, width = clip.shape[1:3]
-  if scale < 1 or height % scale or width % scale:
+  if not isinstance(scale, int) or scale < 1:
+    raise ValueError(f"{name} by {scale!r} needs a whole scale from 1 on.")
+  if height % scale or width % scale:
     raise ValueError(
         f"{name} by {scale} needs a whole scale that divides the frames, but"
         f" they are {width}x{height}. Crop them first, to"
-        f" {width - width % max(scale, 1)}x{height - height % max(scale, 1)}."
+        f" {width - width % scale}x{height - height % scale}."
     )

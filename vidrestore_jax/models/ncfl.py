@@ -578,7 +578,7 @@ def build(
 
   Raises:
     ValueError: a name or dtype that does not exist, channels other than 3 or
-      4, scattering with a residual.
+      4, scattering with a residual, a deviation that is not above 0.
   """
   check_choice("NCFL's preset", preset, PRESETS)
   check_choice("NCFL's motion_refiner", motion_refiner, MOTION_REFINERS)
@@ -605,6 +605,11 @@ def build(
     raise ValueError(
         "NCFL's output is either a residual or scattering, but both were asked"
         " for. Set residual=False."
+    )
+  if len(standardize) != 2 or not standardize[1] > 0:
+    raise ValueError(
+        "NCFL's standardize needs to be (mean, standard deviation above 0), but"
+        f" is {standardize}."
     )
   folded = channels * fold**2
 
