@@ -209,8 +209,6 @@ def in_little(config):
   config.unlock()
   config.batch_size, config.steps = 1, 2
   config.model = config.model.to_dict() | LITTLE[config.model.name]
-  if config.model.get("scattering"):  # That or a residual.
-    config.model.residual = False
   model = job.build(config).model
   config.patch_size = max(model.stride, 16)
   fewest = fewest_frames(config, model)
