@@ -39,11 +39,14 @@ setup(
             "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
             "opencv-python-headless>=4.10",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.9",
             "scikit-image>=0.25",
             "scipy>=1.14",
         ],
         "video": ["av>=17"],  # VideoReformatter's `threads`.
+        # Converting needs no PyTorch; holding it against PyTorch's own reader
+        # and layers, as some tests do, needs one.
         "convert": ["torch>=2.4"],
         "metrics": ["opencv-python-headless>=4.10"],
     },

@@ -13,7 +13,8 @@ and a run of this config may well end decibels above it.
 The paper does not say how it trained FastDVDnet. Here it gets what its own
 network got (section 4: noise of 5 to 80, 40 epochs of batches of 16, Adam at
 1e-4), so that the two differ in the network alone; windows of five frames start
-at any of a septuplet's first three.
+at any of a septuplet's first three. A run is measured on all seven frames of a
+clip, of which the outer four have mirrored neighbours; the paper on one.
 """
 
 import ml_collections

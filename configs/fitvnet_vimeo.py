@@ -15,9 +15,10 @@ of sigma 5 to 80, table 4 has them on 700 clips of the test list at (PSNR/SSIM)
   jsc          37.70/.9552 35.45/.9326 33.89/.9118 32.68/.8926 31.72/.8744
   unsupervised 34.23/.8944 32.79/.8743 31.72/.8557 30.83/.8377 30.02/.8202
 
-(base at 15 is a failure that the paper admits; no variant is jsc.) The paper
-measures one frame of a clip, a run all seven; the tables as it has them, of
-finished runs: python -m experiments.fitvnet_tables. Others:
+(base at 15 is a failure that the paper admits; no variant is jsc, and so are
+demo and mixed.) The paper measures one frame of a clip, a run all seven; the
+tables as it has them, of finished runs: python -m experiments.fitvnet_tables.
+Others:
 
   mixed, mixed_base   jsc and base on TOFlow's mixed noise, table 1: 33.93/.9168
                 and 32.62/.88 on it, 34.33/.9208 and 33.17/.89 at sigma 25; with
@@ -67,8 +68,8 @@ MIXED = {"name": "noise.mixed_toflow", "sigma": 25.5 / 255, "probability": 0.1}
 VARIANTS = (
     "",
     *DESIGNS,
-    *("mixed", "mixed_base"),
-    *("demo", "demo_base", "demo_jsn", "demo_unsupervised", "demo_mixed"),
+    *("mixed", "mixed_base", "mixed_jsc", "demo", "demo_mixed"),
+    *(f"demo_{design}" for design in DESIGNS),
 )
 EPOCHS = 40
 
@@ -85,7 +86,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "init_from": {"image": "", "video": ""},
       "noise_map": "sigma",
       "image": {
-          # As printed, and 2b. The original pools at 1b, 2b, 3b, 4b and 5b.
+          # Table 6 with the one stride that it lacks, at 2b.
           "strides": ("1b", "2b", "3a", "4b", "6"),
           "upsample": "nearest",
           "width": 48,

@@ -136,14 +136,15 @@ def clips(config, *, train: int = 0, test: int = 192) -> tuple[dict, dict]:
   )
 
 
-def degraded_clips(config, degradation: dict):
+def degraded_clips(config, degradation: dict, **changes):
   """Trains on procedural clips that are degraded, and measures on others.
 
   Args:
     config: made by `small`; is changed.
     degradation: name and arguments, of the pipeline unless the task has it.
+    **changes: further arguments of the source of procedural clips.
   """
-  config.data.train, source = clips(config)
+  config.data.train, source = (part | changes for part in clips(config))
   if config.task.degradation is None:
     config.data.degradation = degradation
   common.degraded_eval(config, source, degradation)

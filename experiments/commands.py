@@ -1,9 +1,12 @@
-"""What the commands of experiments share: how they end, and how they write."""
+"""What the commands of experiments share: how they end, write and lock."""
 
 # Grain's worker processes import the main command again: standard library only.
+import contextlib
+import errno
 import json
 import os
 import pathlib
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,6 +39,14 @@ def run(
   return 0
 
 
+def check_json(path):
+  """FileNotFoundError where `write_json` would find no folder in the end."""
+  if path and not pathlib.Path(path).parent.is_dir():
+    raise FileNotFoundError(
+        f"There is no folder {pathlib.Path(path).parent} to write {path} to."
+    )
+
+
 def write_json(path, content):
   """Writes beside, then renames: a reader never sees half a file.
 
@@ -51,3 +62,38 @@ def write_json(path, content):
     beside.replace(path)
   finally:
     beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: pathlib.Path):
+  """Holds the lock of a folder, which is made where it does not exist.
+
+  The lock is the kernel's (fcntl, POSIX) on the file `.lock`, so that a run
+  that is killed, however, leaves none. It is of this process alone: no worker
+  process that lives on longer holds it, whether it was forked or spawned.
+
+  Raises:
+    BlockingIOError: another process holds it; says which.
+  """
+  import fcntl  # Where there is none, there is no training either.
+
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    try:
+      fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno not in (errno.EACCES, errno.EAGAIN):
+        raise OSError(
+            f"{folder} cannot be locked against a second run: {error}. Use a"
+            " --workdir on a file system that has locks."
+        ) from error
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      raise BlockingIOError(
+          f"{folder} is in use by a run of {holder}. Wait for it, stop it, or"
+          " use another --workdir."
+      ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    yield

@@ -25,7 +25,9 @@ Degraded clips without truth, to look at; nothing is measured:
   python -m experiments.evaluate --model=WORKDIR/model --data=CLIPS \\
       --pictures=FOLDER
 
-CLIPS is one clip's folder or a folder of clip folders, of PNG or JPEG frames.
+CLIPS is one clip's folder or a folder of clip folders, of PNG or JPEG frames;
+for --protocol=crvd_raw and crvd_srgb, of Bayer mosaics as CRVD's camera has
+them: greyscale PNG or TIFF of 16 bits, GBRG, black 240, white 4095.
 --data=procedural measures eight procedural clips that no config trains on.
 affine (one gain and one offset for a whole clip) and affine_rgb (a matrix of
 its colours) are oracles: they are fitted to the truth, and say how much needs
@@ -46,7 +48,7 @@ from experiments import (
     report,
 )
 from vidrestore_jax import data
-from vidrestore_jax.data import folders
+from vidrestore_jax.data import folders, mosaics
 from vidrestore_jax.metrics import protocols
 
 # Ten frames at the source's own speeds, of a seed that no config uses.
@@ -157,7 +159,8 @@ def _run(arguments):
   held_out = arguments.data == "procedural"
   for path in (arguments.data, arguments.truth):
     if path is not None and not held_out:
-      folders.find_clips(path)  # Complain about folders before loading models.
+      # Complain about folders before loading models.
+      (mosaics if _is_raw(arguments) else folders).find_clips(path)
 
   names = [name for name in arguments.model.split(",") if name]
   if len(set(names)) < max(len(names), 1):
@@ -222,11 +225,15 @@ def _check(arguments):
           " how to degrade and measure it. Give one, such as"
           f" --protocol={'sr_y' if scale > 1 else 'fastdvdnet'}."
       )
-  if arguments.json and not pathlib.Path(arguments.json).parent.is_dir():
-    raise FileNotFoundError(
-        f"There is no folder {pathlib.Path(arguments.json).parent} to write"
-        f" {arguments.json} to."
-    )
+  commands.check_json(arguments.json)
+
+
+def _is_raw(arguments) -> bool:
+  """Whether the clips are mosaics, as the first protocol has them."""
+  first = (arguments.protocol or "").partition(",")[0]
+  if first not in protocols.available():  # None, or refused elsewhere.
+    return False
+  return protocols.get(first).colour in ("bayer", "isp")
 
 
 def _measure(arguments, restorers, abouts):
@@ -248,9 +255,10 @@ def _measure(arguments, restorers, abouts):
   def clips():
     if arguments.data == "procedural":
       return evaluation.source_clips(data.build(**PROCEDURAL))
-    return evaluation.folder_clips(
-        arguments.data, arguments.truth, frames or first.frames
-    )
+    read = evaluation.folder_clips
+    if _is_raw(arguments):
+      read = evaluation.mosaic_clips
+    return read(arguments.data, arguments.truth, frames or first.frames)
 
   results = evaluation.evaluate(
       restorers,

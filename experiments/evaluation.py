@@ -12,12 +12,11 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from experiments import intervals
-from vidrestore_jax import degradations, released
-from vidrestore_jax.data import folders, raw
+from vidrestore_jax import released
+from vidrestore_jax.data import folders, mosaics, raw
 from vidrestore_jax.degradations import resize
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.layers.resample import bicubic_resize
@@ -232,36 +231,46 @@ def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
     yield dict(name=name, clean=clean, max_value=max_value, degraded=degraded)
 
 
+def mosaic_clips(
+    data, truth=None, frames: int | None = None
+) -> Iterator[dict]:
+  """`folder_clips` of raw mosaics in files, as `data.mosaics` reads them.
+
+  Yields:
+    Dicts as `folder_clips` does, with `bayer`; the camera is CRVD's.
+
+  Raises:
+    FileNotFoundError, ValueError: as there.
+  """
+  clips = mosaics.find_clips(data)
+  pairs = [(name, None, paths) for name, paths in clips]
+  if truth is not None:
+    pairs = folders.pair(mosaics.find_clips(truth), clips, truth, data)
+  for name, true_paths, paths in pairs:
+    item = dict(name=name, max_value=raw.MAX_VALUE, bayer=raw.PATTERN)
+    key = "clean" if true_paths is None else "degraded"
+    item[key] = mosaics.read(paths[:frames])
+    if true_paths is not None:
+      item["clean"] = mosaics.read(true_paths[:frames])
+      if item["clean"].shape != item["degraded"].shape:
+        raise ValueError(
+            f"Clip {name} is {item['clean'].shape} (frames, rows, columns) in"
+            f" {truth}, but {item['degraded'].shape} in {data}."
+        )
+    yield item
+
+
 def source_clips(source) -> Iterator[dict]:
-  """The items of a random-access source, in order."""
+  """The items of a random-access source, in order.
+
+  Raises:
+    CorruptRecord: one of its files is damaged; before any item, if that was
+      found when the source was made.
+  """
+  for line in getattr(source, "damaged", ()):
+    raise folders.CorruptRecord(line)
   for index in range(len(source)):
     yield source[index]
-
-
-@functools.cache
-def _compiled(**degradation):
-  return jax.jit(degradations.build(**degradation))
-
-
-def degraded_on_device(source, degradation: dict, seed: int) -> Iterator[dict]:
-  """The items of a source with `degraded`, drawn as the train step draws it.
-
-  What the source "degraded" is for degradations of the pipeline, this is for
-  those of the device. Clip i is degraded under `fold_in(key(seed), i)`, and
-  rounded to the type of its clean frames, as a file would be.
-
-  Args:
-    source: random access to clean clips.
-    degradation: name and arguments of a degradation of the device.
-    seed: of all draws.
-  """
-  degrade = _compiled(**degradation)
-  for index, item in enumerate(source_clips(source)):
-    key = jax.random.fold_in(jax.random.key(seed), index)
-    white, clean = item["max_value"], item["clean"]
-    degraded, _ = degrade(key, clean.astype(np.float32) / np.float32(white))
-    degraded = np.clip(np.rint(np.asarray(degraded) * white), 0, white)
-    yield item | {"degraded": degraded.astype(clean.dtype)}
 
 
 def evaluate(

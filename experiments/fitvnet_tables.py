@@ -8,7 +8,7 @@
   4  PSNR / SSIM of models trained on Gaussian noise, sigma 15 to 55
 
 (Table 3, times: experiments.benchmarks.frame_time.) A model is a released
-folder or a method of experiments.evaluate. NAME=FOLDER calls it NAME, and base,
+folder or a method of experiments.evaluate; NAME=FOLDER calls it NAME, and base,
 jsn, jsc and unsupervised are the paper's FITVNet variants. --septuplets takes
 clips of seven frames as the paper takes Vimeo-90K's: frames 2 to 6 go in, and
 frame 4 is measured. The published numbers are of 700 such clips, and belong
@@ -33,6 +33,7 @@ from experiments import (
     paper_numbers,
 )
 from vidrestore_jax import data, degradations
+from vidrestore_jax.data import folders
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation, protocols
 
@@ -88,12 +89,15 @@ def columns(table: int, mixed: str) -> list[Column]:
   return columns
 
 
-def restorers(text: str, aux=streaming.AUX) -> tuple[dict, dict]:
+def restorers(
+    text: str, *, aux=streaming.AUX, stages: bool = False
+) -> tuple[dict, dict]:
   """What --model names, as ({name: restorer}, {name: about}).
 
   Args:
     text: "NAME_OR_FOLDER" or "NAME=FOLDER", joined by commas.
     aux: what models give beside frames, as in `streaming.restore_clip`.
+    stages: name the first stage of a model of two as well.
 
   Raises:
     ValueError, FileNotFoundError: no such model, or one name twice.
@@ -109,6 +113,11 @@ def restorers(text: str, aux=streaming.AUX) -> tuple[dict, dict]:
           f" --model=first=FOLDER,second=FOLDER."
       )
     found[label], abouts[label] = restore, about
+    # The unsupervised variant can at best equal its first stage: both stand in
+    # the tables.
+    if stages and (stage := evaluation.first_stage(folder)) is not None:
+      label += evaluation.STAGE_ONE
+      found[label], abouts[label] = stage
   if not found:
     raise ValueError("--model names no model; give one, such as median3.")
   return found, abouts
@@ -224,11 +233,13 @@ def add_clip_arguments(parser):
 
 
 def check_clip_arguments(arguments):
-  """ValueError where the shared arguments do not go together."""
+  """Complains about the shared arguments before models are loaded."""
   if arguments.frames is not None and arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")
   if arguments.frames is not None and arguments.septuplets:
     raise ValueError("--septuplets says which frames; leave out --frames.")
+  if arguments.data != "procedural":
+    folders.find_clips(arguments.data)
 
 
 def _parser():
@@ -246,8 +257,9 @@ def _parser():
 
 def _run(arguments):
   check_clip_arguments(arguments)
+  commands.check_json(arguments.json)
   number = arguments.table
-  found, abouts = restorers(arguments.model)
+  found, abouts = restorers(arguments.model, stages=True)
   record = protocol(arguments.septuplets)
   make = _deviation_table if number == 2 else _quality_table
   rows, numbers = make(arguments, found, abouts, record)

@@ -44,7 +44,8 @@ def run(config, workdir, *, command: str, training: bool = True):
     training: False to measure the newest checkpoint only.
 
   Raises:
-    ValueError, OSError: bad input, or a full disk; nothing is half-written.
+    ValueError, OSError: bad input, a full disk, or a folder in which another
+      run is going on; nothing is half-written.
     NonFiniteError: a step whose loss or gradient was not finite.
   """
   workdir = pathlib.Path(workdir).resolve()
@@ -62,12 +63,22 @@ def run(config, workdir, *, command: str, training: bool = True):
         f"{workdir} has no checkpoints to measure. Train first: the same"
         " command without --mode=eval."
     )
-  mesh, job, iterator, batch, measure = _prepare(config, workdir, say)
-  claimed = config  # Without what pretraining adds.
+  prepared = _prepare(config, workdir, say)
   if training:
     for stage, folder in _stages(config, workdir):
       _prepare(jobs.resolve(stage, folder), folder, say)
-    jobs.claim(workdir, claimed)
+  # The processes of one run share a folder; two runs do not.
+  with commands.alone_in(workdir) if first else contextlib.nullcontext():
+    jobs.check_claim(workdir, config)  # Nobody changes it any more.
+    _run_prepared(prepared, config, workdir, command, training, say)
+
+
+def _run_prepared(prepared, config, workdir, command, training, say):
+  """`run`, with nothing left that could be wrong with the config."""
+  mesh, job, iterator, batch, measure = prepared
+  claimed, first = config, jax.process_index() == 0
+  if training:
+    jobs.claim(workdir, claimed)  # Without what pretraining adds.
     config = _pretrain(config, workdir, command, say)
 
   state = sharding.jit_init(job.create_state, mesh)(batch)

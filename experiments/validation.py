@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments import evaluation, figures, paper_numbers, report
-from vidrestore_jax import data, degradations
+from vidrestore_jax import data
 from vidrestore_jax.data import folders
 from vidrestore_jax.inference import streaming, tiling
 from vidrestore_jax.metrics import protocols
@@ -349,13 +349,6 @@ def _clips(config: dict):
     if degraded:
       return lambda: evaluation.folder_clips(degraded, truth=clean)
     return lambda: evaluation.folder_clips(clean)
-  if config["name"] == "degraded":
-    degradation = config["degradation"]
-    if degradations.place(degradation["name"]) == "device":
-      source = data.build(**config["source"])
-      return lambda: evaluation.degraded_on_device(
-          source, degradation, config.get("seed", 0)
-      )
   source = data.build(**config)
   return lambda: evaluation.source_clips(source)
 

@@ -1,7 +1,10 @@
+import ast
 import errno
+import json
 import os
 import pathlib
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidrestore_jax import cli, models, released
+from vidrestore_jax import cli, data, degradations, models, released
 from vidrestore_jax.data import folders
 from vidrestore_jax.data.builders import clip_folders, davis
 from vidrestore_jax.inference import frames_io, streaming
@@ -282,7 +285,10 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_list_names_models_protocols_and_sources(capsys):
   assert _run("list") == 0
   words = capsys.readouterr().out.split()
-  for name in ("ncfl", "spynet", "fastdvdnet", "sr_y", "procedural", "folders"):
+  for name in (
+      "ncfl", "spynet", "fastdvdnet", "sr_y", "procedural", "folders",
+      *degradations.available(), "(light,",
+  ):
     assert name in words
   assert "unet" not in words  # A part of NCFL.
 
@@ -457,6 +463,162 @@ def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
   command = ["data", "prepare", "davis", "--from", tmp_path, "--split=val"]
   _fails(capsys, _run(*command), "davis is prepared without --split")
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shown_degradation_takes_options(tmp_path, monkeypatch, capsys):
+  _write_clip(tmp_path / "clips" / "a")
+  monkeypatch.chdir(tmp_path)
+  command = ["data", "show", "folders", "--from=clips", "--set=length=3"]
+  pictures = []
+  for number, quality in enumerate(("(5,5)", "(95,95)", "(5,5)")):
+    out = f"{number}.png"
+    assert _run(
+        *command, "--degradation=compression.jpeg",
+        f"--set=degradation.quality={quality}", f"--out={out}",
+    ) == 0
+    pictures.append((tmp_path / out).read_bytes())
+  assert pictures[0] == pictures[2] != pictures[1]
+  capsys.readouterr()
+  for arguments, fragments in (
+      (["--set=degradation.quality=3"], ["--degradation=NAME"]),
+      (["--set=lens.blur=3"], ["an argument of lens"]),
+      (
+          ["--degradation=rain.streaks", "--set=degradation.preset=mist"],
+          ["no preset 'mist'", "light"],
+      ),
+  ):
+    _fails(capsys, _run(*command, *arguments), *fragments)
+
+
+# Degrading.
+
+
+def _content(folder):
+  return {
+      str(path.relative_to(folder)): path.read_bytes()
+      for path in sorted(folder.rglob("*")) if path.is_file()
+  }
+
+
+def test_degrade_writes_frames_and_cards_that_a_seed_decides(tmp_path, capsys):
+  clips = {
+      name: _write_clip(tmp_path / "in" / name, 2, np.uint16, seed=seed)
+      for seed, name in enumerate("ab")
+  }
+  command = ["data", "degrade", tmp_path / "in"]
+  noise = [
+      "--degradation=noise.gaussian_clipped",
+      "--set=degradation.sigma=(0.1,0.3)",
+  ]
+  for out, seed in (("x", 4), ("again", 4), ("other", 5)):
+    assert _run(*command, tmp_path / out, *noise, f"--seed={seed}") == 0
+  assert f"{tmp_path / 'other'}: 4 frames of 2 clip(s)." in (
+      capsys.readouterr().out
+  )
+  files = _content(tmp_path / "x")
+  assert sorted(files) == [
+      "a.json", "a/00000.png", "a/00001.png", "b.json", "b/00000.png",
+      "b/00001.png",
+  ]
+  assert files == _content(tmp_path / "again")
+  other = _content(tmp_path / "other")
+  assert all(files[name] != other[name] for name in files)
+  source = data.build(
+      "degraded", seed=4,
+      source={"name": "folders", "clean": tmp_path / "in", "length": None},
+      degradation={"name": "noise.gaussian_clipped", "sigma": (0.1, 0.3)},
+  )
+  for index, name in enumerate("ab"):
+    written, white = folders.read_frames(
+        sorted((tmp_path / "x" / name).iterdir())
+    )
+    assert white == 65535 and len(written) == len(clips[name])
+    item = source[index]
+    np.testing.assert_array_equal(written, item["degraded"])
+    card = json.loads(files[f"{name}.json"])
+    assert card["name"] == "noise.gaussian_clipped" and card["clip"] == name
+    assert (card["seed"], card["index"]) == (4, index)
+    assert card["options"] == {"sigma": [0.1, 0.3]}
+    assert card["drawn"]["level"] == item["card"]["drawn"]["level"]
+
+
+def test_degrade_writes_mosaics_as_a_camera_does_and_their_truth(tmp_path):
+  given = "{'name': 'procedural', 'size': 1, 'length': 2, 'height': 32}"
+  out, clean = tmp_path / "noisy", tmp_path / "clean"
+  assert _run(
+      "data", "degrade", "raw", out, f"--clean={clean}",
+      f"--set=source={given}", "--degradation=raw.poisson_gaussian",
+      "--set=degradation.isos=(25600,)",
+  ) == 0
+  ((name, *sides),) = folders.check_pairs(
+      folders.find_clips(clean), folders.find_clips(out), clean, out
+  )
+  assert name == "procedural_000000"
+  frames = [folders.read_frames(paths)[0] for paths in sides]
+  assert (frames[0] != frames[1]).mean() > 0.5
+  image = Image.open(sides[0][0])
+  assert image.mode == "I;16" and np.asarray(image).min() >= 240
+  original = data.build("raw", source=ast.literal_eval(given))[0]["clean"][0]
+  np.testing.assert_array_equal(np.asarray(image), original[..., 0] + 240)
+  card = json.loads((out / f"{name}.json").read_text())
+  assert card["drawn"]["iso"] == 25600
+
+
+def test_degrade_takes_videos_and_prepared_sets(tmp_path):
+  av = pytest.importorskip("av")
+  _write_clip(tmp_path / "clips" / "a", frames=3)
+  with av.open(str(tmp_path / "film.mkv"), "w") as container:
+    stream = container.add_stream("ffv1", rate=25)
+    stream.height, stream.width, stream.pix_fmt = 32, 32, "bgr0"
+    for level in range(3):
+      frame = np.full((32, 32, 3), 50 * level, np.uint8)
+      frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  clip_folders.prepare(tmp_path / "clips", tmp_path / "tfds")
+  for source, clip in (
+      ([tmp_path / "film.mkv"], "film.mkv"),
+      (["clip_folders", "--data-dir", tmp_path / "tfds"], "a"),
+  ):
+    out = tmp_path / f"degraded_{clip}"
+    command = ["data", "degrade", source[0], out, *source[1:]]
+    assert _run(*command, "--degradation=compression.jpeg") == 0
+    assert sorted(_content(out)) == [
+        f"{clip}.json", *(f"{clip}/{t:05d}.png" for t in range(3))
+    ]
+
+
+def test_degrade_leaves_nothing_half_written(tmp_path, monkeypatch, capsys):
+  _write_clip(tmp_path / "in" / "a")
+  out = tmp_path / "out"
+  command = ["data", "degrade", tmp_path / "in", out]
+  jpeg = "--degradation=compression.jpeg"
+  assert _run(*command, jpeg) == 0
+  before = _content(out)
+  capsys.readouterr()
+  _fails(capsys, _run(*command, jpeg), "not empty", "--overwrite")
+  again = [*command, jpeg, "--overwrite", "--seed=1"]
+  (tmp_path / "in" / "b").mkdir()
+  for broken, fragments in (
+      (b"\x89PNG", ["b/00000.png"]),  # Found at the start,
+      ((tmp_path / "in" / "a" / "000.png").read_bytes()[:-40], ["b/00000.png"]),
+  ):  # or when it is read.
+    (tmp_path / "in" / "b" / "00000.png").write_bytes(broken)
+    _fails(capsys, _run(*again), *fragments)
+    assert _content(out) == before
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+  shutil.rmtree(tmp_path / "in" / "b")
+  for arguments, fragments in (
+      ([tmp_path / "in", tmp_path / "in" / "x", jpeg], ["lie in one another"]),
+      ([tmp_path / "in", tmp_path / "x", f"--clean={tmp_path / 'x'}", jpeg],
+       ["lie in one another"]),
+      ([tmp_path / "no", tmp_path / "x", jpeg], ["No folder"]),
+      ([tmp_path / "in", tmp_path / "x", jpeg, "--seed=-1"], ["seed"]),
+      ([tmp_path / "in", tmp_path / "x", "--degradation=rain"], ["rain"]),
+  ):
+    _fails(capsys, _run("data", "degrade", *arguments), *fragments)
+  assert _run(*again) == 0
+  assert _content(out) != before
 
 
 def test_help_needs_the_standard_library_alone():

@@ -13,17 +13,24 @@ PACKAGE = "vidrestore_jax"
 # Room -> rooms that it may import. shapes is open to all.
 ALLOWED = {
     "shapes": set(),
+    "colour": set(),
     "layers": set(),
     "models": {"layers"},
-    "degradations": {"layers.resample"},
+    "degradations": {"layers.resample", "colour"},
     "tasks": {"models", "layers", "degradations"},
     "training": {"tasks", "models", "layers"},
-    "data": {"degradations"},
+    "data": {"degradations", "colour"},
     "metrics": set(),
     "released": {"models"},
     "inference": {"models", "layers", "released"},
-    "converters": {"models", "layers", "released"},
-    "cli": {"models", "released", "inference", "converters", "data", "metrics"},
+    "converters": {"models", "layers", "released", "inference"},
+    "cli": {
+        "cli_data", "cli_degrade", "cli_output", "models", "released",
+        "inference", "converters", "data", "metrics", "degradations",
+    },
+    "cli_data": {"inference", "data", "metrics"},
+    "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
+    "cli_output": set(),
     "__init__": {"released"},
 }
 

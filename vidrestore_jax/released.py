@@ -35,6 +35,7 @@ def save(
     variables,
     task: str | None = None,
     numbers: dict[str, Any] | None = None,
+    source: dict[str, Any] | None = None,
 ):
   """Writes a released model, whole or not at all.
 
@@ -48,6 +49,7 @@ def save(
     variables: collections such as `{"params": ...}`, nested dicts of arrays.
     task: what it was trained for, such as "restoration".
     numbers: what it reached, JSON-able, with the protocol beside each.
+    source: for converted weights, the file that they came from, JSON-able.
 
   Raises:
     ValueError: the variables are not those of `models.build(name, **kwargs)`,
@@ -80,6 +82,7 @@ def save(
         "kwargs": kwargs,
         "task": task,
         "numbers": _plain(numbers or {}),
+        **({"source": _plain(source)} if source else {}),
         "weights_sha256": file_sha256(beside / WEIGHTS),
     }
     text = json.dumps(card, indent=2, allow_nan=False)
@@ -170,6 +173,20 @@ def read_card(folder) -> dict[str, Any]:
   return card
 
 
+def variable_shapes(model) -> dict[str, tuple[int, ...]]:
+  """Shapes of a model's variables, by `<collection>/<path>`.
+
+  Traced, without computing any.
+
+  Raises:
+    ValueError: the model is a part of models, not one.
+  """
+  inputs = _init_inputs(model)
+  variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+  flat = traverse_util.flatten_dict(dict(variables), sep="/")
+  return {path: leaf.shape for path, leaf in flat.items()}
+
+
 def params_sha256(params) -> str:
   """Sha256 over the parameters' bytes, in the order of their sorted paths.
 
@@ -241,14 +258,6 @@ def _build(name, kwargs, origin):
     raise ValueError(f"{origin} cannot be built: {error}") from error
 
 
-def _shapes(model) -> dict[str, tuple[int, ...]]:
-  """Shape of each variable of `model`, traced, without computing any."""
-  inputs = _init_inputs(model)
-  variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-  flat = traverse_util.flatten_dict(dict(variables), sep="/")
-  return {path: leaf.shape for path, leaf in flat.items()}
-
-
 def _init_inputs(model):
   """The smallest inputs that `model.init` takes, by the model's kind."""
   if not hasattr(model, "recurrent"):
@@ -270,7 +279,7 @@ def _init_inputs(model):
 
 def _check(tensors, model, origin):
   """ValueError unless `tensors` are the finite variables of `model`."""
-  shapes = _shapes(model)
+  shapes = variable_shapes(model)
   kind = type(model).__name__
   missing = sorted(set(shapes) - set(tensors))
   left_over = sorted(set(tensors) - set(shapes))

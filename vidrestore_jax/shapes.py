@@ -53,6 +53,20 @@ def check_arguments(what: str, parameters, given):
       )
 
 
+def check_choice(name: str, given, allowed):
+  """Raises ValueError unless `given` is one of `allowed`.
+
+  Args:
+    name: of what is chosen, as the error calls it: "NCFL's preset".
+    given: to check.
+    allowed: what there is, in the order to list it.
+  """
+  if given not in allowed:
+    raise ValueError(
+        f"{name} is one of {', '.join(map(str, allowed))}, but got {given!r}."
+    )
+
+
 def check_dtype(name: str, dtype: str):
   """Raises ValueError unless `dtype` is one that models compute in."""
   if dtype not in DTYPES:

@@ -48,8 +48,10 @@ def load(name: str):
   Args:
     name: the folder, or FILE.py[:variant].
   """
-  if ".py" not in name:
-    return released.load(name)
+  if not name.partition(":")[0].endswith(".py"):
+    model, variables = released.load(name)
+    streaming.check_streams(model)
+    return model, variables
   _, model = complexity.build_model(configuration.load(name, {}))
   streaming.check_streams(model)
   side = model.stride  # Parameters do not depend on the size.
@@ -151,6 +153,7 @@ def _row(result, kind):
 def run(arguments):
   """Measures, prints and writes what the command line asks for."""
   width, height = complexity.parse_size(arguments.size)
+  commands.check_json(arguments.json)
   if arguments.frames < 4 or arguments.repeats < 1:
     raise ValueError(
         "--frames is at least 4 and --repeats at least 1, but got"
@@ -200,9 +203,11 @@ def main(argv=None) -> int:
   """Runs the command; returns its exit status."""
   typed = sys.argv[1:] if argv is None else argv
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+      description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
   )
-  parser.add_argument("--model", required=True)
+  parser.add_argument("--model", required=True, metavar="NAME[,NAME...]")
   parser.add_argument("--size", default="448x256", metavar="WIDTHxHEIGHT")
   parser.add_argument("--frames", type=int, default=12)
   parser.add_argument("--repeats", type=int, default=5)

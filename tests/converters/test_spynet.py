@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from vidrestore_jax import models
 from vidrestore_jax.converters import spynet as converter
+from vidrestore_jax.converters import torch_layouts
 
 WIDTHS = (8, 4, 6, 2)  # Input, two hidden layers, flow.
 
@@ -37,6 +39,9 @@ def _renamed(tensors, rule):
         f"moduleBasic.{level}.moduleMain.{2 * layer}.{kind}"
     ),
     lambda level, layer, kind: (
+        f"moduleBasic.{level}.moduleBasic.{2 * layer}.{kind}"
+    ),
+    lambda level, layer, kind: (
         f"basic_module.{level}.basic_module.{layer}.conv.{kind}"
     ),
 ])
@@ -44,7 +49,8 @@ def test_every_layout_gives_the_same_variables(rule):
   tensors = _tensors()
   kwargs, variables = converter.from_tensors(tensors)
   assert kwargs["widths"] == (4, 6) and kwargs["kernel"] == 3
-  other_kwargs, others = converter.from_tensors(_renamed(tensors, rule))
+  renamed = _renamed(tensors, rule)
+  other_kwargs, others = converter.from_tensors(renamed)
   assert other_kwargs == kwargs
   for level in range(2):
     for layer in range(3):
@@ -53,25 +59,48 @@ def test_every_layout_gives_the_same_variables(rule):
       np.testing.assert_array_equal(ours["kernel"], them["kernel"])
       weight = tensors[f"basic_module.{level}.basic_module.{2 * layer}.weight"]
       np.testing.assert_array_equal(ours["kernel"][1, 2], weight[:, :, 1, 2].T)
+  # And back, by the one layout that has these names.
+  model = models.build("spynet", **kwargs)
+  written = [
+      torch_layouts.to_tensors(model, variables, layout)
+      for layout in converter.LAYOUTS
+  ]
+  (back,) = (one for one in written if one.keys() == renamed.keys())
+  for name, value in renamed.items():
+    np.testing.assert_array_equal(back[name], value)
 
 
 def test_leftover_missing_and_broken_tensors_are_refused():
   tensors = _tensors()
-  with pytest.raises(ValueError, match="no rule for the tensor 'mean'"):
+  with pytest.raises(ValueError, match="no rule for mean"):
     converter.from_tensors(tensors | {"mean": np.zeros(3)})
   bias = "basic_module.1.basic_module.2.bias"
   missing = {k: v for k, v in tensors.items() if k != bias}
-  with pytest.raises(ValueError, match="Level 1, layer 1.*weight and a bias"):
+  with pytest.raises(ValueError, match=f"{bias} missing"):
     converter.from_tensors(missing)
-  with pytest.raises(ValueError, match="not finite"):
+  with pytest.raises(ValueError, match="NaN"):
     converter.from_tensors(tensors | {bias: np.full(6, np.nan)})
   weight = "basic_module.1.basic_module.2.weight"
-  with pytest.raises(ValueError, match="levels are alike"):
+  with pytest.raises(ValueError, match=f"{weight} has shape"):
     converter.from_tensors(tensors | {weight: np.zeros((6, 4, 5, 5))})
-  with pytest.raises(ValueError, match="holds no arrays"):
+  with pytest.raises(ValueError, match="holds no tensors"):
     converter.from_tensors({})
-  with pytest.raises(ValueError, match="has 2 levels; levels = 3"):
-    converter.from_tensors(tensors, levels=3)
+
+
+def test_the_coarsest_levels_can_be_taken_alone():
+  tensors = _tensors(levels=3)
+  kwargs, variables = converter.from_tensors(tensors, levels=2)
+  _, whole = converter.from_tensors(tensors)
+  assert kwargs["levels"] == 2
+  assert set(variables["params"]) == {"level_0", "level_1"}
+  np.testing.assert_array_equal(
+      variables["params"]["level_1"]["conv_0"]["conv"]["bias"],
+      whole["params"]["level_1"]["conv_0"]["conv"]["bias"],
+  )
+  with pytest.raises(ValueError, match=r"basic_module\.3\..* missing"):
+    converter.from_tensors(tensors, levels=4)
+  with pytest.raises(ValueError, match="one level or more"):
+    converter.from_tensors(tensors, levels=0)
 
 
 def test_files_that_are_no_archive_are_refused(tmp_path):

@@ -198,7 +198,7 @@ def test_a_truncated_mosaic_is_named(tree, tmp_path):
     (copy / file).write_bytes(content[:-10])
 
   copy, text = _refused(tree, tmp_path, damage)
-  assert text.startswith(f"{copy / file} is no TIFF, or damaged or cut short")
+  assert text.startswith(f"{copy / file} is no TIFF or PNG, or damaged")
 
 
 @pytest.mark.parametrize("pixels, cause", [

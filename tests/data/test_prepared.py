@@ -103,7 +103,7 @@ def test_windows_are_exact_across_shards(tmp_path, clips, monkeypatch):
   assert [item["name"] for item in map(whole.__getitem__, (0, 1))] == ["b", "a"]
   np.testing.assert_array_equal(whole[0]["clean"], clips["b"])
   assert source.layouts == {"6x4, 8 bit": 8}
-  for index in (-1, 4):
+  for index in (-5, 4):
     with pytest.raises(IndexError):
       source[index]
 

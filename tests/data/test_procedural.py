@@ -207,6 +207,31 @@ def test_cache_and_pickle_return_the_same_clips():
   assert len(pickle.dumps(cached)) < 1000  # Workers paint their own atlas.
 
 
+def test_auto_exposure_spans_black_to_white_and_changes_nothing_else():
+  plain = procedural.ProceduralClips(16, height=48, width=48, seed=5)
+  exposed = procedural.ProceduralClips(
+      16, height=48, width=48, seed=5, auto_exposure=True
+  )
+  spans, means = [], []
+  for i in range(16):
+    before, after = plain[i], exposed[i]
+    np.testing.assert_array_equal(before["flow"], after["flow"])
+    frames = before["clean"][0], after["clean"][0]
+    spans.append([np.subtract(*np.percentile(f, (99, 1))) for f in frames])
+    means.append([f.mean() / 255 for f in frames])
+    # One curve for all pixels and channels: what was equal stays equal.
+    table = {}
+    for old, new in zip(before["clean"].ravel(), after["clean"].ravel()):
+      assert table.setdefault(int(old), int(new)) == int(new)
+    values = [table[key] for key in sorted(table)]
+    assert values == sorted(values)
+  before, after = np.transpose(spans)
+  assert np.median(after) > 200 > np.median(before)
+  before, after = np.transpose(means)
+  assert np.ptp(after) < 0.4 < np.ptp(before)
+  assert 0.3 < after.mean() < 0.55
+
+
 def test_surfaces_larger_than_a_page_are_covered_by_repeating_it():
   rng = np.random.default_rng(0)
   page = rng.integers(1, 256, (256, 256, 3), np.uint8)

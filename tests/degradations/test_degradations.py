@@ -4,6 +4,7 @@ import inspect
 import json
 import pickle
 
+import jax
 import numpy as np
 import pytest
 
@@ -108,7 +109,53 @@ def test_wrong_names_and_options_are_refused():
   for name in ("rain", "rain.drops", "ranges.uniform", "fields.smooth", "x.y"):
     with pytest.raises(ValueError, match=f"no degradation '{name}'"):
       degradations.build(name)
-    with pytest.raises(ValueError, match="raw.sensor_pair, resize"):
+    with pytest.raises(ValueError, match="raw.poisson_gaussian, resize"):
       degradations.place(name)
   with pytest.raises(ValueError, match="takes no argument wind"):
     degradations.build("rain.streaks", wind=3)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("noise.gaussian", {"sigma": (0.1, 0.1)}),
+        ("raw.poisson_gaussian", {}),
+        ("rain.streaks", {}),
+    ],
+)
+def test_values_that_are_not_in_the_unit_range_are_refused(name, options):
+  degrade = degradations.build(name, **options)
+  device = degradations.place(name) == "device"
+  source = jax.random.key(0) if device else np.random.default_rng(0)
+  bytes_ = np.full((2, 16, 16, 3), 200, np.uint8)
+  for clip in (bytes_, bytes_.astype(np.float32), bytes_ * np.float32(np.nan)):
+    with pytest.raises(ValueError, match=rf"{name} takes .* \[0, 1\], but got"):
+      degrade(source, clip)
+    with pytest.raises(ValueError, match="Divide it by the value of its white"):
+      degradations.draw({"name": name, **options}, clip, seed=0, index=0)
+  noisy = np.full((1, 16, 16, 3), 1.5, np.float32)  # What noise may have left.
+  degrade(source, noisy)
+
+
+def test_the_range_of_a_traced_clip_is_not_asked_for():
+  degrade = jax.jit(degradations.build("noise.gaussian", sigma=(0.5, 0.5)))
+  noisy, level = degrade(jax.random.key(0), np.full((1, 2, 2, 3), 200.0))
+  assert level == 0.5 and noisy.mean() > 150
+
+
+def test_a_card_of_the_device_has_the_drawn_level():
+  degradation = {"name": "noise.gaussian", "sigma": (0.1, 0.3)}
+  clip = np.full((2, 40, 40, 3), 0.5, np.float32)
+  noisy, card = degradations.draw(degradation, clip, seed=7, index=2)
+  assert card["name"] == "noise.gaussian"
+  assert card["options"] == {"sigma": (0.1, 0.3)}
+  assert abs((noisy - clip).std() - card["drawn"]["level"]) < 0.01
+  again, same = degradations.draw(degradation, clip, seed=7, index=2)
+  assert noisy.tobytes() == again.tobytes() and same == card
+  for seed, index in ((7, 3), (8, 2)):
+    _, other = degradations.draw(degradation, clip, seed=seed, index=index)
+    assert other["drawn"] != card["drawn"]
+  raw = {"name": "raw.poisson_gaussian", "isos": (6400,)}
+  _, card = degradations.draw(raw, clip, seed=0, index=0)
+  assert card["drawn"]["iso"] == 6400 and card["drawn"]["level"] > 0
+  json.dumps(card)

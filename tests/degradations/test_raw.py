@@ -11,24 +11,19 @@ from vidrestore_jax.degradations import raw
 _SHAPE = (2, 64, 64, 4)
 
 
-def _noise(level, iso, place="device"):
+def _noise(level, iso):
   """Noisy values, in DN above black, of an evenly lit clip."""
-  clip = np.full(_SHAPE, level / 3855, np.float32)
-  if place == "device":
-    key = jax.random.key(0)
-    noisy, _ = raw.poisson_gaussian(key, jnp.asarray(clip), isos=(iso,))
-  else:
-    noisy, _ = raw.sensor_pair(np.random.default_rng(0), clip, isos=(iso,))
+  clip = jnp.full(_SHAPE, level / 3855)
+  noisy, _ = raw.poisson_gaussian(jax.random.key(0), clip, isos=(iso,))
   return np.asarray(noisy, np.float64) * 3855
 
 
-@pytest.mark.parametrize("place", ["device", "pipeline"])
 @pytest.mark.parametrize("iso", raw.CALIBRATION)
 @pytest.mark.parametrize("level", [800, 1500, 2300])
-def test_variance_grows_with_light_as_calibrated(level, iso, place):
+def test_variance_grows_with_light_as_calibrated(level, iso):
   a, b = raw.CALIBRATION[iso]
   variance = a * level + b + 1 / 12  # Rounding to DN.
-  values = _noise(level, iso, place)
+  values = _noise(level, iso)
   # Five and four standard errors of 32768 samples; both ends are more than
   # three standard deviations away, so clipping takes next to nothing.
   error = np.sqrt(variance / values.size)
@@ -42,10 +37,9 @@ def test_calibration_is_the_published_one():
   assert sorted(raw.CALIBRATION) == [1600, 3200, 6400, 12800, 25600]
 
 
-@pytest.mark.parametrize("place", ["device", "pipeline"])
-def test_shot_noise_is_skewed_as_counts_are(place):
+def test_shot_noise_is_skewed_as_counts_are():
   a, b = raw.CALIBRATION[25600]
-  values = _noise(800, 25600, place)
+  values = _noise(800, 25600)
   skewness = np.mean((values - values.mean()) ** 3) / values.std() ** 3
   expected = a**2 * 800 / (a * 800 + b) ** 1.5
   assert expected > 0.2
@@ -62,11 +56,10 @@ def test_values_are_whole_digital_numbers_between_black_and_white():
   assert noisy.dtype == jnp.float32 and noisy.shape == _SHAPE
 
 
-@pytest.mark.parametrize("place", ["device", "pipeline"])
-def test_noise_below_black_is_lost(place):
+def test_noise_below_black_is_lost():
   # A rectified normal: mean sigma / sqrt(2 pi), half of it at zero.
   _, b = raw.CALIBRATION[25600]
-  values = _noise(0, 25600, place)
+  values = _noise(0, 25600)
   assert values.mean() == pytest.approx(np.sqrt(b / (2 * np.pi)), rel=0.04)
   assert (values == 0).mean() == pytest.approx(0.5, abs=0.02)
 
@@ -94,6 +87,12 @@ def test_each_clip_has_one_of_the_isos_equally_often():
   levels = jax.jit(jax.vmap(lambda key: degrade(key, clip)[1]))(keys)
   found, counts = np.unique(np.asarray(levels), return_counts=True)
   assert len(found) == 5 and counts.min() > 55  # 80 each on average.
+  # And a card can tell which.
+  told = [raw.drawn(float(level)) for level in found]
+  assert [card["iso"] for card in told] == sorted(raw.CALIBRATION)
+  for card in told:
+    a, b = raw.CALIBRATION[card["iso"]]
+    assert (card["dn_per_electron"], card["read_variance_dn2"]) == (a, b)
 
 
 def test_the_key_decides_and_compiling_changes_nothing():
@@ -109,30 +108,7 @@ def test_the_key_decides_and_compiling_changes_nothing():
   assert np.mean(np.asarray(once) != np.asarray(other)) > 0.9
 
 
-def test_a_pair_tells_what_was_drawn_and_comes_back_from_its_seed():
-  assert degradations.place("raw.sensor_pair") == "pipeline"
-  assert degradations.place("raw.poisson_gaussian") == "device"
-  clip = np.random.default_rng(0).random((2, 8, 8, 4), np.float32)
-  seen = set()
-  for seed in range(30):
-    noisy, card = raw.sensor_pair(np.random.default_rng(seed), clip)
-    again, _ = raw.sensor_pair(np.random.default_rng(seed), clip)
-    np.testing.assert_array_equal(noisy, again)
-    a, b = card["dn_per_electron"], card["read_variance_dn2"]
-    assert raw.CALIBRATION[card["iso"]] == (a, b)
-    dn = noisy.astype(np.float64) * 3855
-    np.testing.assert_allclose(dn, np.rint(dn), atol=1e-3)
-    seen.add(card["iso"])
-  assert noisy.dtype == np.float32 and seen == set(raw.CALIBRATION)
-  _, level = raw.poisson_gaussian(
-      jax.random.key(0), jnp.zeros(_SHAPE), isos=(card["iso"],)
-  )
-  assert card["level"] == pytest.approx(float(level), rel=1e-6)
-
-
 def test_isos_that_were_not_calibrated_are_refused():
   for isos in ((1600, 800), ()):
     with pytest.raises(ValueError, match="draws from ISOs .1600, 3200"):
       raw.poisson_gaussian(jax.random.key(0), jnp.zeros(_SHAPE), isos=isos)
-    with pytest.raises(ValueError, match="sensor_pair draws from ISOs"):
-      raw.sensor_pair(np.random.default_rng(0), np.zeros(_SHAPE), isos=isos)

@@ -2,10 +2,12 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import evaluate, evaluation, paper_numbers
 from vidrestore_jax import data, models, released
@@ -355,23 +357,57 @@ def test_mosaics_are_measured_as_packed_planes():
   np.testing.assert_allclose(degraded - clean, 5 / 3855, rtol=1e-3)
 
 
-def test_noise_of_the_device_makes_files_to_measure_on():
-  items = [_item("a"), _item("b", seed=1)]
-  degradation = dict(name="noise.gaussian_clipped", sigma=(0.2, 0.2))
-  first, second = evaluation.degraded_on_device(items, degradation, seed=3)
-  assert first["degraded"].dtype == np.uint8
-  for item, given in zip((first, second), items):
-    clean, degraded = item["clean"], item["degraded"]
-    np.testing.assert_array_equal(clean, given["clean"])
-    middle = (clean > 100) & (clean < 155)
-    noise = degraded[middle].astype(float) - clean[middle]
-    assert abs(noise.std() - 51) < 4
-  again = list(evaluation.degraded_on_device(items, degradation, seed=3))
-  np.testing.assert_array_equal(again[1]["degraded"], second["degraded"])
-  # The noise is the item's own, not one field for all.
-  black = [dict(item, clean=np.zeros_like(item["clean"])) for item in items]
-  one, two = evaluation.degraded_on_device(black, degradation, seed=3)
-  assert (one["degraded"] != two["degraded"]).mean() > 0.5
+def _write_mosaics(folder, clip, suffix):
+  folder.mkdir(parents=True)
+  for t, mosaic in enumerate(clip):
+    Image.fromarray(mosaic).save(folder / f"{t}.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_folders_of_mosaics_are_measured_by_the_protocols_of_raw(
+    tmp_path, suffix
+):
+  rng = np.random.default_rng(0)
+  clean = rng.integers(300, 3000, (2, 16, 24), np.uint16)
+  # Ten DN off, and black: what lies below 240 does not count.
+  noisy = clean + np.uint16(10)
+  clean[:, 0], noisy[:, 0] = 230, 100
+  for side, clip in (("clean", clean), ("noisy", noisy)):
+    _write_mosaics(tmp_path / side / "a", clip, suffix)
+  out = tmp_path / "out.json"
+  status = _run(
+      "--model=degraded", f"--data={tmp_path / 'noisy'}",
+      f"--truth={tmp_path / 'clean'}", "--protocol=crvd_raw,crvd_srgb",
+      f"--json={out}",
+  )
+  assert status == 0
+  numbers = json.loads(out.read_text())["clips"]["a"]
+  expected = -10 * np.log10((10 / 3855) ** 2 * 15 / 16)
+  assert numbers["psnr"] == pytest.approx(expected, abs=1e-3)
+  assert numbers["frames"] == 2 and 20 < numbers["crvd_srgb/psnr"] < 60
+
+
+def test_mosaics_that_cannot_be_measured_are_named(tmp_path, capsys):
+  good = np.full((1, 16, 16), 1000, np.uint16)
+  _write_mosaics(tmp_path / "clean" / "a", good, "png")
+  command = [
+      "--model=degraded", "--protocol=crvd_raw", f"--data={tmp_path / 'in'}",
+  ]
+  truth = f"--truth={tmp_path / 'clean'}"
+  for clip, arguments, fragments in (
+      (good, [], "--truth=CLIPS"),
+      (good[:, :14], [truth], "14, 16"),
+      (good[:, :15], [truth], "even sides"),
+      (good + 4000, [truth], "white level is 4095"),
+      (good.astype(np.uint8), [truth], "greyscale of 16 bits"),
+  ):
+    shutil.rmtree(tmp_path / "in", ignore_errors=True)
+    _write_mosaics(tmp_path / "in" / "a", clip, "png")
+    assert _run(*command, *arguments) == 2
+    assert fragments in capsys.readouterr().err
+  (tmp_path / "in" / "a" / "0.png").write_bytes(b"II*\0")
+  assert _run(*command, truth) == 2
+  assert "0.png is no TIFF or PNG" in capsys.readouterr().err
 
 
 def test_a_blind_look_needs_no_truth():

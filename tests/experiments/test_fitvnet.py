@@ -134,6 +134,20 @@ def test_tables_1_and_2_are_on_the_mixed_noise(clips, tmp_path, capsys):
   assert "0.0260 / 0.0585 / 298" in printed and "33.93 / 0.9168" in printed
 
 
+def test_models_of_two_stages_have_a_row_for_the_first(monkeypatch):
+  stage = (lambda clip, sigma: None), {"stage_of": "median3"}
+  monkeypatch.setattr(
+      evaluation, "first_stage",
+      lambda name: stage if name == "median3" else None,
+  )
+  found, abouts = fitvnet_tables.restorers("noisy,jsc=median3", stages=True)
+  assert list(found) == ["noisy", "FITVNet (+jsc)", "FITVNet (+jsc) stage one"]
+  assert (found["FITVNet (+jsc) stage one"],
+          abouts["FITVNet (+jsc) stage one"]) == stage
+  # Figures show it beside the result instead.
+  assert len(fitvnet_tables.restorers("noisy,jsc=median3")[0]) == 2
+
+
 def test_papers_tables_are_as_printed():
   mixed = paper_numbers.column("vimeo700_mixed", None)
   assert mixed["jsc"] == (33.93, 0.9168) and mixed["base"] == (32.62, 0.88)
@@ -167,6 +181,7 @@ def test_wrong_commands_end_in_one_line(clips, tmp_path, capsys):
   refused(
       tables, {"--data": clips / "a", "--model": "jsc=nowhere"}, "nowhere"
   )
+  refused(tables, {"--json": tmp_path / "no" / "a.json"}, "no folder")
   frames = {"--table": None, "--out": tmp_path / "out"}
   refused(pictures, frames | {"--sigma": 300}, "0 and 255")
   refused(pictures, frames | {"--model": "noisy"}, "drawn anyway")

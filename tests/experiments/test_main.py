@@ -60,6 +60,7 @@ def test_a_run_leaves_everything_that_is_promised(tmp_path):
 
   present = {path.name for path in tmp_path.iterdir()}
   assert present - {p for p in present if p.startswith("events.")} == {
+      ".lock",
       "checkpoints",
       "config.json",
       "metrics.jsonl",

@@ -104,6 +104,17 @@ def test_gradient_of_unrolled_scanned_and_rematerialised_agree(clip, noise):
     )
 
 
+@pytest.mark.parametrize(
+    ("frames", "unroll", "loop"), [(1, 8, False), (2, 8, False), (2, 1, True)]
+)
+def test_short_clips_have_no_loop(clip, noise, frames, unroll, loop):
+  """In which gradients of convolutions are slow on a CPU: 4 times at T = 1."""
+  model, clip = build(unroll=unroll), clip[:, :frames]
+  variables = jax.eval_shape(model.init, jax.random.key(0), clip, noise)
+  program = jax.jit(model.apply).lower(variables, clip, noise).as_text()
+  assert ("stablehlo.while" in program) is loop
+
+
 def test_it_is_causal(variables, clip, noise):
   """A frame does not change what was restored before it."""
   restore = jax.jit(build().apply)
@@ -240,6 +251,63 @@ def test_without_the_residual_the_output_is_the_networks_own(
   np.testing.assert_allclose(
       with_it.frames, without.frames + clip, atol=1e-6
   )
+
+
+bare = functools.partial(
+    build, fold=2, residual=False, noise_map=False, motion_refiner="none",
+    feature_refiner="none", attention=False,
+)
+
+
+@pytest.fixture(scope="module")
+def bare_variables():
+  return jax.jit(bare().init)(jax.random.key(1), _frame(), None)
+
+
+def _frame():
+  return jax.random.uniform(jax.random.key(2), (1, 1, 16, 16, 3))
+
+
+def _logit(p):
+  return np.log(p / (1 - p))
+
+
+def test_scattering_undoes_haze_with_two_maps_of_a_folded_frame(
+    bare_variables,
+):
+  """Whatever t and A are put out, the law has the scene: no detail is drawn."""
+  transmission, airlight = 0.4, 0.8
+  hazy = _frame() * transmission + airlight * (1 - transmission)
+  logits = [_logit((transmission - 0.05) / 0.95), _logit(airlight) - 2.0]
+  params = dict(bare_variables["params"])
+  kernel = jnp.zeros((3, 3, TINY["widths"][0], 2))
+  output = {"conv": {"kernel": kernel, "bias": jnp.array(logits)}}
+  params["restoration"] = params["restoration"] | {"output": output}
+  apply = jax.jit(bare(scattering=True).apply)
+  restored = apply({"params": params}, hazy, None).frames
+  np.testing.assert_allclose(restored, _frame(), atol=1e-5)
+
+
+def test_scattering_goes_with_every_network_and_no_residual():
+  with pytest.raises(ValueError, match="Set residual=False"):
+    build(scattering=True)
+  model = bare(scattering=True, restoration="wnet")
+  shapes = jax.eval_shape(model.init, jax.random.key(0), _frame(), None)
+  # The second net of a W-Net sees all of the folded frame again, not two maps.
+  stem = shapes["params"]["restoration"]["net_1"]["stem"]["conv"]["kernel"]
+  assert stem.shape[2] == 3 * 2**2 + TINY["widths"][0]
+
+
+def test_the_network_sees_frames_standardised(bare_variables):
+
+  @jax.jit
+  def both(variables, frame):
+    scaled = bare(standardize=(0.25, 0.5)).apply(variables, frame, None)
+    plain = bare().apply(variables, (frame - 0.25) / 0.5, None)
+    return scaled.frames, plain.frames
+
+  scaled, plain = both(bare_variables, _frame())
+  np.testing.assert_allclose(scaled, plain, atol=1e-6)
 
 
 def test_bfloat16_computes_there_and_keeps_float32_where_it_matters(

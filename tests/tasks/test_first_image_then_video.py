@@ -204,5 +204,7 @@ def test_wrong_combinations_are_refused():
     build("base", final_target="psi")
   with pytest.raises(ValueError, match="at least 1, but is 0"):
     build(steps_per_epoch=0)
+  with pytest.raises(ValueError, match="0 or more, but is -1"):
+    build(alpha=-1)
   with pytest.raises(ValueError, match="FastDVDnet has no first stage"):
     build(model=models.build("fastdvdnet"))

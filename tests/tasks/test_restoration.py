@@ -27,10 +27,11 @@ class Fixed:
 
 
 def _batch(index=(3, 8)):
-  clean = np.full((2, 5, 8, 8, 3), 51, np.uint8)
+  # Halves of halves: their means are exact in whatever order they are summed.
+  clean = np.full((2, 5, 8, 8, 3), 64, np.uint8)
   return {
       "clean": clean,
-      "max_value": np.full(2, 255, np.float32),
+      "max_value": np.full(2, 256, np.float32),
       "index": np.array(index, np.int32),
   }
 
@@ -57,10 +58,10 @@ def test_stage_one_adds_the_rate_and_stage_two_does_not():
 def test_error_is_the_mean_square_on_unit_range_over_all_frames():
   task = _task(degradation=dict(name="noise.gaussian", sigma=(0.0, 0.0)))
   _, (_, metrics) = task.loss(
-      jnp.array(0.1), {}, _batch(), jax.random.key(0), 1000
+      jnp.array(0.125), {}, _batch(), jax.random.key(0), 1000
   )
-  np.testing.assert_allclose(metrics["mse"], 0.01, rtol=1e-5)
-  np.testing.assert_allclose(metrics["psnr"], 20.0, rtol=1e-5)
+  assert metrics["mse"] == 2**-6
+  np.testing.assert_allclose(metrics["psnr"], 18.0618, rtol=1e-5)
 
 
 def test_the_model_is_told_the_level_of_its_noise():
@@ -70,7 +71,7 @@ def test_the_model_is_told_the_level_of_its_noise():
   task.loss(jnp.zeros(()), {}, batch, jax.random.key(1), 0)
   noisy, level = task.model.seen
   assert level.shape == (2, 64, 64, 1)
-  measured = (noisy - 128 / 255).std((1, 2, 3, 4))
+  measured = (noisy - 0.5).std((1, 2, 3, 4))
   np.testing.assert_allclose(level[:, 0, 0, 0], measured, rtol=0.01)
   assert abs(level[0, 0, 0, 0] - level[1, 0, 0, 0]) > 1e-3
 
@@ -83,7 +84,7 @@ def test_noise_belongs_to_the_example_and_not_to_its_place():
   np.testing.assert_array_equal(there, task.model.seen[0][::-1])
   assert jnp.abs(there[0] - there[1]).max() > 0.1
   # Independent in every frame of a clip.
-  frames = there[0].reshape(5, -1) - 0.2
+  frames = there[0].reshape(5, -1) - 0.25
   correlation = np.corrcoef(frames) - np.eye(5)
   assert np.abs(correlation).max() < 0.3
 
@@ -92,11 +93,11 @@ def test_paired_data_needs_no_degradation():
   model = Fixed()
   model.noise_map = False
   task = _task(model, degradation=None)
-  batch = _batch() | {"degraded": np.full((2, 5, 8, 8, 3), 102, np.uint8)}
+  batch = _batch() | {"degraded": np.full((2, 5, 8, 8, 3), 128, np.uint8)}
   _, (_, metrics) = task.loss(
       jnp.zeros(()), {}, batch, jax.random.key(0), 200
   )
-  np.testing.assert_allclose(metrics["mse"], 0.04, rtol=1e-5)
+  assert metrics["mse"] == 2**-4
   assert model.seen[1] is None
   with pytest.raises(ValueError, match="clean frames only"):
     task.loss(jnp.zeros(()), {}, _batch(), jax.random.key(0), 0)
@@ -236,5 +237,7 @@ def test_wrong_combinations_are_refused():
   blind.noise_map = False
   with pytest.raises(ValueError, match="config.task.offset = None"):
     _task(blind, degradation=None, offset=(0.1, 0.02))
+  with pytest.raises(ValueError, match=r"divided by 255\), but got \(0.1, 5\)"):
+    _task(offset=(0.1, 5))
   with pytest.raises(ValueError, match="Make it config.data.degradation"):
     _task(degradation=dict(name="resize.bicubic_down"))

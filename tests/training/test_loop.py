@@ -15,17 +15,22 @@ from vidrestore_jax.training.checkpoints import Checkpoints
 
 
 class Fit:
-  """A task: w tends to the mean of x, with noise that is keyed by the step."""
+  """A task: w tends to the mean of x, with noise that is keyed by the step.
+
+  It keeps running statistics, as a model with batch normalisation does.
+  """
 
   def init(self, key, batch):
     del batch
-    return {"fit": {"kernel": jax.random.normal(key, (3,))}}, {}
+    statistics = {"batch_stats": {"mean": jnp.zeros(3)}}
+    return {"fit": {"kernel": jax.random.normal(key, (3,))}}, statistics
 
   def loss(self, params, model_state, batch, key, step):
     noise = 0.1 * jax.random.normal(key, (3,))
     error = params["fit"]["kernel"] + noise - batch["x"].mean(0)
     mse = jnp.mean(error**2)
-    return mse, (model_state, {"mse": mse})
+    mean = 0.9 * model_state["batch_stats"]["mean"] + 0.1 * batch["x"].mean(0)
+    return mse, ({"batch_stats": {"mean": mean}}, {"mse": mse})
 
 
 def iterator(data):
@@ -101,6 +106,7 @@ def test_a_run_stopped_anywhere_ends_like_one_that_never_was(tmp_path):
     with pytest.raises(StoppedError):
       run(tmp_path / "parts", to_devices=stop_at(steps))
   resumed = run(tmp_path / "parts")
+  assert resumed.model_state["batch_stats"]["mean"].all()
   assert_same(whole, resumed)
   lines = [line["step"] for line in writers.read(tmp_path / "parts")]
   assert lines == [5, 10, 15, 20]  # None twice, none left out.

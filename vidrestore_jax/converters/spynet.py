@@ -1,44 +1,100 @@
-"""Published SpyNet weights into a released model.
+"""Published SpyNet weights into a released model, and back.
 
-Three key layouts of the same network are known, all PyTorch's OIHW:
+Known layouts of the same network, all PyTorch's OIHW:
 
 * `modelL{1..6}_F-{1..5}-{weight,bias}`, the original release as NumPy;
-* `moduleBasic.{level}.moduleMain.{0,2,4,6,8}.{weight,bias}`, or `netBasic` for
-  `moduleMain`'s parent: sniklaus/pytorch-spynet;
-* `basic_module.{level}.basic_module.{0,2,4,6,8}.{weight,bias}`: BasicSR.
+* `moduleBasic.{level}.moduleMain.{0,2,4,6,8}.{weight,bias}`, or `moduleBasic`
+  for `moduleMain`, or `netBasic` for both: sniklaus/pytorch-spynet;
+* `basic_module.{level}.basic_module.{0,2,4,6,8}.{weight,bias}`: BasicSR;
+* `basic_module.{level}.basic_module.{0..4}.conv.{weight,bias}`: mmagic.
 
 Levels count from the coarsest. The weights expect ImageNet's normalisation and
 flow that is up-sampled with aligned corners. They are for research only; this
 project ships none.
 """
 
+import dataclasses
 import re
-import zipfile
 
+import jax
 import numpy as np
 
-_LAYOUTS = (
-    (re.compile(r"modelL(\d+)_F-(\d+)-(weight|bias)"), 1, lambda i: i - 1),
-    (
-        re.compile(
-            r"(?:netBasic|moduleBasic)\.(\d+)\.(?:netBasic|moduleMain|moduleBasic)"
-            r"\.(\d+)\.(weight|bias)"
-        ),
-        0,
-        lambda i: i // 2,
-    ),
-    (
-        re.compile(r"basic_module\.(\d+)\.basic_module\.(\d+)\.(weight|bias)"),
-        0,
-        lambda i: i // 2,
-    ),
-    (
-        # mmagic and BasicSR's ConvModule form.
-        re.compile(
-            r"basic_module\.(\d+)\.basic_module\.(\d+)\.conv\.(weight|bias)"
-        ),
-        0,
-        lambda i: i,
+from vidrestore_jax.converters import checkpoints, parity
+from vidrestore_jax.converters.torch_layouts import (
+    KERNEL,
+    Layout,
+    Rule,
+    to_variables,
+)
+
+# Flow in pixels, up to 4 of them; one evaluation of the original network in
+# float32 is up to 2e-5 from float64 itself.
+TOLERANCE = 1e-4
+
+
+def _layout(name, template, *, first=0, step=2):
+  """A layout of names such as `template` with level, layer and kind filled in.
+
+  Args:
+    name: of the layout.
+    template: of a tensor's name.
+    first: the first level and layer.
+    step: from a layer's number to the next.
+  """
+  pattern = re.escape(template.replace("{", "<").replace("}", ">"))
+  pattern = pattern.replace("<level>", r"(?P<level>\d+)")
+  pattern = pattern.replace("<layer>", r"(?P<layer>\d+)")
+  pattern = pattern.replace("<kind>", r"(?P<kind>weight|bias)")
+
+  def named(level, layer, kind):
+    return template.format(
+        level=level + first, layer=step * layer + first, kind=kind
+    )
+
+  def infer(shapes):
+    found = [m for m in (re.fullmatch(pattern, n) for n in shapes) if m]
+    levels = len({match["level"] for match in found})
+    layers = len({match["layer"] for match in found})
+    weights = [shapes.kernel(named(0, i, "weight")) for i in range(layers)]
+    return dict(
+        levels=levels,
+        align_corners=True,
+        normalize=True,
+        widths=tuple(shape[0] for shape in weights[:-1]),
+        kernel=weights[0][-1],
+    )
+
+  def rules(model):
+    for level in range(model.levels):
+      for layer in range(len(model.widths) + 1):
+        path = f"params/level_{level}/conv_{layer}/conv"
+        yield Rule(named(level, layer, "weight"), f"{path}/kernel", KERNEL)
+        yield Rule(named(level, layer, "bias"), f"{path}/bias")
+
+  def dropped(name, model):
+    match = re.fullmatch(pattern, name)
+    return bool(match) and int(match["level"]) - first >= model.levels
+
+  return Layout(
+      name=name,
+      example=named(0, 0, "weight"),
+      marker=pattern,
+      infer=infer,
+      rules=rules,
+      dropped=dropped,
+  )
+
+
+LAYOUTS = (
+    _layout("original", "modelL{level}_F-{layer}-{kind}", first=1, step=1),
+    _layout("sniklaus", "moduleBasic.{level}.moduleBasic.{layer}.{kind}"),
+    _layout("sniklaus_main", "moduleBasic.{level}.moduleMain.{layer}.{kind}"),
+    _layout("sniklaus_net", "netBasic.{level}.netBasic.{layer}.{kind}"),
+    _layout("basicsr", "basic_module.{level}.basic_module.{layer}.{kind}"),
+    _layout(
+        "mmagic",
+        "basic_module.{level}.basic_module.{layer}.conv.{kind}",
+        step=1,
     ),
 )
 
@@ -47,7 +103,7 @@ def convert(path, *, levels: int | None = None):
   """Reads a checkpoint.
 
   Args:
-    path: an `.npz` file in one of the layouts above.
+    path: a file of `checkpoints.SUFFIXES` in one of the layouts above.
     levels: use the coarsest so many levels only, as the original code does on
       small frames; all of them by default.
 
@@ -56,100 +112,43 @@ def convert(path, *, levels: int | None = None):
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: not an npz, or a tensor that is unknown, missing, of the wrong
+    ValueError: not readable, or a tensor that is unknown, missing, of the wrong
       shape or not finite.
   """
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      tensors = {name: archive[name] for name in archive.files}
-  except AttributeError:
-    raise ValueError(f"{path} is a single array, not an .npz.") from None
-  except FileNotFoundError:
-    raise FileNotFoundError(f"There is no checkpoint {path}.") from None
-  except (ValueError, zipfile.BadZipFile, EOFError, OSError):
-    # NumPy's own text would advise to unpickle, which runs the file's code.
-    raise ValueError(
-        f"{path} is not a readable .npz file of plain arrays."
-    ) from None
-  return from_tensors(tensors, levels=levels)
+  tensors = checkpoints.read(path).tensors
+  return from_tensors(tensors, levels=levels, origin=str(path))
 
 
-def from_tensors(tensors, *, levels: int | None = None):
+def from_tensors(
+    tensors, *, levels: int | None = None, origin: str = "The checkpoint"
+):
   """As `convert`, from a mapping of names to OIHW arrays."""
-  if not tensors:
-    raise ValueError("The checkpoint holds no arrays, so it is no SpyNet.")
-  params = {}
-  for name, value in tensors.items():
-    level, layer, kind = _parse(name)
-    module = params.setdefault(f"level_{level}", {})
-    conv = module.setdefault(f"conv_{layer}", {}).setdefault("conv", {})
-    value = np.asarray(value, np.float32)
-    if not np.isfinite(value).all():
-      raise ValueError(f"SpyNet tensor {name} has values that are not finite.")
-    if kind == "weight":
-      conv["kernel"] = value.transpose(2, 3, 1, 0)  # OIHW to HWIO.
-    else:
-      conv["bias"] = value
-  found = len(params)
-  _check_complete(params)
-  if levels is not None:
-    if not 1 <= levels <= found:
-      raise ValueError(
-          f"The checkpoint has {found} levels; levels = {levels} asks for"
-          f" none of 1 to {found}."
-      )
-    params = {f"level_{i}": params[f"level_{i}"] for i in range(levels)}
-  first = params["level_0"]
-  widths = tuple(
-      first[f"conv_{i}"]["conv"]["kernel"].shape[-1]
-      for i in range(len(first) - 1)
+  config = {} if levels is None else {"levels": levels}
+  arrays = {name: np.asarray(value) for name, value in tensors.items()}
+  converted = to_variables("spynet", LAYOUTS, arrays, config, origin=origin)
+  return converted.kwargs, converted.variables
+
+
+def outputs(model, variables, reference):
+  """Flow of a crop, see `parity`.
+
+  Args:
+    model: a SpyNet.
+    variables: its variables.
+    reference: `crop_one` and `crop_two`, `[1, 3, H, W]`.
+
+  Returns:
+    `crop_flow` `[1, 2, H, W]` in pixels, from the first into the second. As in
+    the original code, the size sets the number of levels: one more for each
+    time that a side over 32 is halved.
+  """
+  parity.need(reference, "crop_one", "crop_two")
+  one, two = (
+      parity.channels_last(reference[key]) for key in ("crop_one", "crop_two")
   )
-  kwargs = dict(
-      levels=len(params),
-      align_corners=True,
-      normalize=True,
-      widths=widths,
-      kernel=first["conv_0"]["conv"]["kernel"].shape[0],
-  )
-  return kwargs, {"params": params}
-
-
-def _parse(name):
-  for pattern, first_level, layer in _LAYOUTS:
-    match = pattern.fullmatch(name)
-    if match:
-      level, index, kind = match.groups()
-      return int(level) - first_level, layer(int(index)), kind
-  # Buffers that only normalise the input: constants of ours.
-  raise ValueError(
-      f"There is no rule for the tensor {name!r}; SpyNet's are named like"
-      " modelL1_F-1-weight, moduleBasic.0.moduleMain.0.weight or"
-      " basic_module.0.basic_module.0.weight."
-  )
-
-
-def _check_complete(params):
-  """Every level has the first one's layers and shapes, none is left out."""
-  expected = None
-  for level in range(len(params)):
-    module = params.get(f"level_{level}")
-    if module is None:
-      raise ValueError(
-          f"The checkpoint has levels {sorted(params)}, but level_{level} is"
-          " missing."
-      )
-    shapes = {}
-    for layer in range(len(module)):
-      conv = module.get(f"conv_{layer}", {}).get("conv", {})
-      if set(conv) != {"kernel", "bias"}:
-        raise ValueError(
-            f"Level {level}, layer {layer} of the checkpoint needs a weight"
-            f" and a bias, but has {sorted(conv) or 'neither'}."
-        )
-      shapes[layer] = conv["kernel"].shape
-    expected = expected or shapes
-    if shapes != expected or shapes[0][2] != 8:
-      raise ValueError(
-          f"Level {level} of the checkpoint has kernels {shapes}, but SpyNet's"
-          f" levels are alike and read 8 channels (level 0: {expected})."
-      )
+  levels, side = 1, max(one.shape[1:3])
+  while side > 32 and levels < model.levels:
+    levels, side = levels + 1, side // 2
+  model = dataclasses.replace(model, levels=levels)
+  flow = jax.jit(model.apply)(variables, one, two)
+  return {"crop_flow": parity.channels_first(flow)}

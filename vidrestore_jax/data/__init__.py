@@ -4,10 +4,14 @@ A source has `len(source)` and `source[i] -> {"clean": uint8 or uint16
 [T, H, W, C], "max_value": int, "name": str}`, and where it knows them
 `degraded` (laid out as `clean`) and `flow` (float32 [T, H, W, 2], pixels,
 from frame t into frame t - 1). Everything is NumPy; no jax, no tensorflow.
+Indices are those of a Python sequence: negative ones count from the end, and
+beyond either end is an IndexError.
 
 A source may have `open(i)`, the same item with `lazy.LazyClip`s, of which only
-what training cuts out is decoded, and `max_threads`, beyond which threads of
-one process do not speed it up.
+what training cuts out is decoded; `max_threads`, beyond which threads of one
+process do not speed it up; and `damaged`, a line for each file that was found
+to be damaged when the source was made. Items that need one of those raise
+`folders.CorruptRecord`, as for damage that is found when they are read.
 """
 
 import importlib
@@ -17,7 +21,8 @@ import pathlib
 from vidrestore_jax.shapes import check_arguments
 
 _NOT_SOURCES = {
-    "__init__", "lazy", "pipeline", "prepared", "textures", "transforms",
+    "__init__", "lazy", "mosaics", "pipeline", "prepared", "textures",
+    "transforms",
 }
 
 

@@ -1,10 +1,8 @@
 """Any source of clean clips, degraded: fixed pairs to measure on.
 
-Clip i is degraded by what `numpy.random.default_rng([seed, i])` draws, so that
+Clip i is degraded by what (seed, i) draws (`degradations.draw`), so that
 everybody who names the source, the degradation and the seed has the same bytes.
 """
-
-import numpy as np
 
 from vidrestore_jax import data, degradations
 from vidrestore_jax.data import transforms
@@ -21,17 +19,12 @@ class DegradedClips:
   """
 
   def __init__(self, source, degradation: dict, seed: int):
-    if degradations.place(degradation["name"]) != "pipeline":
-      raise ValueError(
-          f"{degradation['name']} runs on the device, in the train step or"
-          " under a protocol that adds its noise; only a degradation of the"
-          " pipeline makes a data set, such as rain.streaks."
-      )
     if seed < 0:
       raise ValueError(f"seed needs to be at least 0, but is {seed}.")
     self.source, self.degradation, self.seed = source, degradation, seed
     self.max_threads = getattr(source, "max_threads", None)
-    self._degrade = degradations.build(**degradation)
+    self.damaged = getattr(source, "damaged", [])
+    degradations.build(**degradation)  # Finds what it does not take.
 
   def __len__(self) -> int:
     return len(self.source)
@@ -45,8 +38,23 @@ class DegradedClips:
   def __getitem__(self, index) -> dict:
     """Clip `index` with `degraded`, of the type of `clean`, and `card`."""
     index = range(len(self))[index]
-    rng = np.random.default_rng([self.seed, index])
-    return transforms.degrade(rng, self.source[index], self._degrade)
+    return pair(
+        self.source[index], self.degradation, seed=self.seed, index=index
+    )
+
+
+def pair(example: dict, degradation: dict, *, seed: int, index: int) -> dict:
+  """A clean example as clip `index` of a degraded set.
+
+  Raises:
+    ValueError: the example is a pair already, or does not suit the
+      degradation.
+  """
+
+  def draw(_, clip):  # The generator is the set's, not the caller's.
+    return degradations.draw(degradation, clip, seed=seed, index=index)
+
+  return transforms.degrade(None, example, draw)
 
 
 def build(*, source: dict, degradation: dict, seed: int = 0) -> DegradedClips:
@@ -54,11 +62,11 @@ def build(*, source: dict, degradation: dict, seed: int = 0) -> DegradedClips:
 
   Args:
     source: name and arguments of the source of clean clips.
-    degradation: name and arguments of a degradation of the pipeline.
+    degradation: name and arguments of a degradation, of either kind.
     seed: of all draws; another one makes another set of the same clips.
 
   Raises:
-    ValueError: no such source or degradation, or one that runs on the device.
+    ValueError: no such source or degradation, or arguments that do not suit.
   """
   check_named("The source of degraded", source)
   check_named("The degradation of degraded", degradation)

@@ -36,11 +36,14 @@ class CorruptRecord(ValueError):  # noqa: N818 - it names the record.
 # Finding
 
 
-def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
+def find_clips(
+    path, *, suffixes=SUFFIXES
+) -> list[tuple[str, list[pathlib.Path]]]:
   """Clips under `path` as (name, frame paths), sorted, nothing decoded.
 
   Args:
     path: one clip's folder, or a folder of clip folders.
+    suffixes: of the files that are frames, in lower case.
 
   Raises:
     FileNotFoundError: the folder is missing, or holds no frame.
@@ -61,14 +64,14 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
     raise FileNotFoundError(
         f"{path} is a file; give the folder that holds the frames."
     )
-  frames = _frames(path)
+  frames = _frames(path, suffixes)
   folders = [
       entry for entry in path.iterdir()
       if entry.is_dir() and not entry.name.startswith(".")
   ]
   folders.sort(key=natural)
   if frames:
-    inner = [folder.name for folder in folders if _frames(folder)]
+    inner = [folder.name for folder in folders if _frames(folder, suffixes)]
     if inner:
       raise ValueError(
           f"{path} holds frames ({frames[0].name}, ...) beside folders of"
@@ -78,31 +81,31 @@ def find_clips(path) -> list[tuple[str, list[pathlib.Path]]]:
     return [(path.resolve().name, frames)]
   if not folders:
     raise FileNotFoundError(
-        f"{path} holds no frame ({', '.join(SUFFIXES)}) and no folder of"
+        f"{path} holds no frame ({', '.join(suffixes)}) and no folder of"
         " frames."
     )
-  clips = [(folder.name, _frames(folder)) for folder in folders]
+  clips = [(folder.name, _frames(folder, suffixes)) for folder in folders]
   empty = [name for name, found in clips if not found]
   if len(empty) == len(clips):
     raise FileNotFoundError(
         f"None of the {len(clips)} folders in {path} holds a frame"
-        f" ({', '.join(SUFFIXES)}); the first is {empty[0]}."
+        f" ({', '.join(suffixes)}); the first is {empty[0]}."
     )
   if empty:
     raise ValueError(
-        f"{path / empty[0]} holds no frame ({', '.join(SUFFIXES)}), while"
+        f"{path / empty[0]} holds no frame ({', '.join(suffixes)}), while"
         f" other folders beside it do ({len(empty)} of {len(clips)} are"
         " empty). Fill it or remove it."
     )
   return clips
 
 
-def _frames(folder: pathlib.Path) -> list[pathlib.Path]:
+def _frames(folder: pathlib.Path, suffixes) -> list[pathlib.Path]:
   """Frame files of one folder in natural order."""
   # Hidden files are the file manager's (._00001.png), not frames.
   frames = [
       entry for entry in folder.iterdir()
-      if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+      if entry.suffix.lower() in suffixes and not entry.name.startswith(".")
   ]
   frames.sort(key=natural)
   counts = collections.Counter(frame.stem for frame in frames)
@@ -369,6 +372,15 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
   Raises:
     ValueError: a clip or frame without partner, or of another size or depth.
   """
+  pairs = pair(clean, degraded, clean_path, degraded_path)
+  for name, *sides in pairs:
+    layouts = [_header(frames[0]) for frames in sides]
+    _check_pair(name, *layouts, clean_path, degraded_path)
+  return pairs
+
+
+def pair(clean, degraded, clean_path, degraded_path):
+  """`check_pairs`, but without a look into the files."""
   ours, theirs = dict(clean), dict(degraded)
   if len(ours) == len(theirs) == 1:  # Two single clips: names may differ.
     theirs = dict(zip(ours, theirs.values()))
@@ -395,14 +407,17 @@ def check_pairs(clean, degraded, clean_path, degraded_path):
       )
     partners = {frame.stem: frame for frame in theirs[name]}
     theirs[name] = [partners[frame.stem] for frame in frames]
-    layouts = [header(path, path) for path in (frames[0], theirs[name][0])]
-    if layouts[0] != layouts[1]:
-      texts = ["{}x{} with {} bits".format(*layout) for layout in layouts]
-      raise ValueError(
-          f"Clip {name} is {texts[0]} in {clean_path}, but {texts[1]} in"
-          f" {degraded_path}. Pairs need one size and depth."
-      )
   return [(name, frames, theirs[name]) for name, frames in ours.items()]
+
+
+def _check_pair(name, clean, degraded, clean_path, degraded_path):
+  """ValueError unless the layouts of a pair are one."""
+  if clean != degraded:
+    texts = ["{}x{} with {} bits".format(*side) for side in (clean, degraded)]
+    raise ValueError(
+        f"Clip {name} is {texts[0]} in {clean_path}, but {texts[1]} in"
+        f" {degraded_path}. Pairs need one size and depth."
+    )
 
 
 # The source
@@ -420,9 +435,11 @@ class FolderClips:
 
   The headers of all frames are read once, here, so that a frame of another
   size is found now and not at step 70,000; pixels are decoded only for the
-  frames that a window needs.
+  frames that a window needs. A window with a frame that cannot be read raises
+  CorruptRecord when it is asked for, also where that was found here.
 
   Attributes:
+    damaged: what is wrong with each frame whose header cannot be read.
     names, frame_counts: of the clips.
     layouts: "WIDTHxHEIGHT, DEPTH bit" -> number of files, degraded ones too.
     partial: False; nothing says what the whole would be.
@@ -432,35 +449,55 @@ class FolderClips:
 
   def __init__(self, clean, degraded=None, *, length=5, stride=1):
     for name, given in (("length", length), ("stride", stride)):
-      if given < 1:
+      if given is not None and given < 1:
         raise ValueError(f"{name} needs to be at least 1, but is {given}.")
     found = find_clips(clean)
     if degraded is None:
       self.clips = [(name, frames, None) for name, frames in found]
     else:
-      self.clips = check_pairs(found, find_clips(degraded), clean, degraded)
+      self.clips = pair(found, find_clips(degraded), clean, degraded)
     self.layouts, self.partial = collections.Counter(), False
+    self.damaged, self._sizes = [], []
     for name, *sides in self.clips:
-      for frames in sides:
-        if frames is not None:
-          _check_length(name, frames, length)
-          headers = [header(frame, frame) for frame in frames]
-          _check_alike(list(zip(frames, headers)))
-          width, height, depth = headers[0]
-          self.layouts[f"{width}x{height}, {depth} bit"] += len(frames)
-    self._sizes = [header(frames[0], frames[0]) for _, frames, _ in self.clips]
+      layouts = [
+          self._look(name, frames, length)
+          for frames in sides if frames is not None
+      ]
+      if degraded is not None and None not in layouts:
+        _check_pair(name, *layouts, clean, degraded)
+      self._sizes.append(layouts[0])
+    if not self.layouts:  # Nothing can be read.
+      raise CorruptRecord(self.damaged[0])
     self.names = [name for name, _, _ in self.clips]
     self.frame_counts = [len(frames) for _, frames, _ in self.clips]
     self.length = length
     self.windows = [
         (clip, start)
         for clip, (_, frames, _) in enumerate(self.clips)
-        for start in range(0, len(frames) - length + 1, stride)
+        for start in (
+            range(0, len(frames) - length + 1, stride) if length else (0,)
+        )
     ]
     self._given = f"clean={str(clean)!r}"
     if degraded is not None:
       self._given += f", degraded={str(degraded)!r}"
     self._given += f", length={length}, stride={stride}"
+
+  def _look(self, name, frames, length):
+    """The one layout of frames that can be read, or None where none can."""
+    _check_length(name, frames, length)
+    found = []
+    for frame in frames:
+      try:
+        found.append((frame, _header(frame)))
+      except CorruptRecord as error:
+        self.damaged.append(str(error))
+    if not found:
+      return None
+    _check_alike(found)
+    width, height, depth = layout = found[0][1]
+    self.layouts[f"{width}x{height}, {depth} bit"] += len(found)
+    return layout
 
   def __len__(self) -> int:
     return len(self.windows)
@@ -472,15 +509,19 @@ class FolderClips:
     """Window `index`: `clean` (and `degraded`) `[T, H, W, 3]`."""
     clip, start = self.windows[index]
     name, clean, _ = self.clips[clip]
-    times = range(start, start + self.length)
-    return dict(self.frames(clip, times), name=f"{name}/{clean[start].stem}")
+    times = range(start, start + (self.length or len(clean)))
+    if self.length is not None:
+      name += f"/{clean[start].stem}"
+    return dict(self.frames(clip, times), name=name)
 
   def open(self, index) -> dict:
     """As `self[index]`, but with `LazyClip`s."""
     clip, start = self.windows[index]
     name, *sides = self.clips[clip]
+    if self._sizes[clip] is None:  # Raises what it raised before.
+      self._sizes[clip] = _header(sides[0][start])
     width, height, depth = self._sizes[clip]
-    shape = (self.length, height, width, 3)
+    shape = (self.length or len(sides[0]), height, width, 3)
     example = {
         key: LazyClip(
             functools.partial(_read_patch, paths), shape, f"uint{depth}", start
@@ -489,7 +530,8 @@ class FolderClips:
         if paths is not None
     }
     white = int(np.iinfo(f"uint{depth}").max)
-    name = f"{name}/{sides[0][start].stem}"
+    if self.length is not None:
+      name += f"/{sides[0][start].stem}"
     return dict(example, max_value=white, name=name)
 
   def frames(self, clip: int, times) -> dict:
@@ -503,7 +545,7 @@ class FolderClips:
 
 
 def _check_length(name, frames, length):
-  if len(frames) < length:
+  if length is not None and len(frames) < length:
     raise ValueError(
         f"Clip {name} in {frames[0].parent.parent} has {len(frames)} frames,"
         f" but clips of length {length} are asked for. Remove it or lower the"
@@ -517,7 +559,7 @@ def build(clean, degraded=None, *, length=5, stride=1) -> FolderClips:
   Args:
     clean: one clip's folder or a folder of clip folders.
     degraded: the same, with the same names, for paired data.
-    length: frames per window.
+    length: frames per window; None for one window per clip, all of it.
     stride: frames from one window's start to the next.
 
   Raises:

@@ -16,8 +16,13 @@ import numpy as np
 
 from vidrestore_jax.data import transforms
 from vidrestore_jax.data.folders import CorruptRecord
+from vidrestore_jax.shapes import check_choice
 
 ON_CORRUPT = ("stop", "skip")
+_ADVICE = (
+    " To train without such records, set on_corrupt to skip"
+    " (--config.data.on_corrupt=skip)."
+)
 
 _ARRAYS = ("clean", "degraded", "flow")
 # Batches that this process reads itself after each start, while its workers
@@ -61,7 +66,8 @@ def train_iterator(
       element's own generator.
     on_corrupt: what a record that raises `folders.CorruptRecord` does: "stop"
       lets the error out, "skip" takes the source's next whole record in its
-      place, whoever reads it.
+      place, whoever reads it. Damage that the source found when it was made
+      (`source.damaged`) stops here, at the start, or is told here.
     say: takes a line for each damaged record that was passed over, once.
 
   Returns:
@@ -78,12 +84,9 @@ def train_iterator(
   Raises:
     ValueError: arguments that do not fit together or do not fit the source's
       first clip. Later clips are checked as they are read.
+    CorruptRecord: a file is damaged, and `on_corrupt` is "stop".
   """
-  if on_corrupt not in ON_CORRUPT:
-    raise ValueError(
-        f"on_corrupt is one of {', '.join(ON_CORRUPT)}, but got"
-        f" {on_corrupt!r}."
-    )
+  check_choice("on_corrupt", on_corrupt, ON_CORRUPT)
   element = _Element(
       source,
       skip=on_corrupt == "skip",
@@ -96,6 +99,15 @@ def train_iterator(
       source, element, batch_size, clip_length, patch_size, seed, workers,
       shard_index, shard_count,
   )
+  damaged = getattr(source, "damaged", ())
+  if damaged and on_corrupt == "stop":
+    raise CorruptRecord(f"{damaged[0]}{_ADVICE}")
+  if shard_index == 0:  # All hosts found the same.
+    for number, line in enumerate(damaged, 1):
+      say(
+          f"Damaged file {number} of {len(damaged)}, whose clips are passed"
+          f" over: {line}"
+      )
   elements = (
       grain.MapDataset.range(len(source))
       .seed(seed)
@@ -179,10 +191,7 @@ class _Element:
 
   def _pass_over(self, error: CorruptRecord):
     if not self._skip:
-      raise CorruptRecord(
-          f"{error} To train without such records, set on_corrupt to skip"
-          " (--config.data.on_corrupt=skip)."
-      ) from error
+      raise CorruptRecord(f"{error}{_ADVICE}") from error
 
   def _nothing(self) -> CorruptRecord:
     return CorruptRecord(

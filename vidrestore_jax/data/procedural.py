@@ -65,6 +65,10 @@ class ProceduralClips:
     restless: whether every camera moves, at speeds spread evenly up to the
       fastest, rather than slowly or not at all as cameras mostly do. An
       estimator of flow learns nothing from small motions: it stays at zero.
+    auto_exposure: whether each clip has its darkest pixels near black, its
+      brightest near white and its mean where a camera's meter puts it. Without
+      it, a scene may be all pale or all dark, and no one could tell whether
+      haze lies before it.
     flow: whether to return `flow`; restoration does not read it.
     cache: keep every clip that was drawn, so that an epoch is drawn once per
       process (5x96x96: 0.14 MB a clip, 0.5 MB with flow).
@@ -84,6 +88,7 @@ class ProceduralClips:
       seed: int = 0,
       max_speed: float = 8.0,
       restless: bool = False,
+      auto_exposure: bool = False,
       flow: bool = True,
       cache: bool = False,
   ):
@@ -97,12 +102,13 @@ class ProceduralClips:
         )
     self._arguments = dict(
         size=size, length=length, height=height, width=width, seed=seed,
-        max_speed=max_speed, restless=restless, flow=flow, cache=cache,
+        max_speed=max_speed, restless=restless, auto_exposure=auto_exposure,
+        flow=flow, cache=cache,
     )
     self.size, self.length = size, length
     self.height, self.width = height, width
     self.seed, self.max_speed, self.flow = seed, max_speed, flow
-    self.restless = restless
+    self.restless, self.auto_exposure = restless, auto_exposure
     self._cache = {} if cache else None
     page = 1 << (2 * max(height, width) - 1).bit_length()
     self._atlas = textures.paint_atlas(
@@ -128,9 +134,7 @@ class ProceduralClips:
     `flow[0]` is 0. The surface is the topmost one that covers at least half
     of the pixel.
     """
-    index = int(index)
-    if not 0 <= index < self.size:
-      raise IndexError(f"clip {index} of {self.size}")
+    index = range(self.size)[index]
     if self._cache is not None and index in self._cache:
       return dict(self._cache[index])
     # The 1 keeps a clip's stream apart from the atlas's, whatever the index.
@@ -140,6 +144,8 @@ class ProceduralClips:
         self.max_speed, self.restless,
     )
     frames, flow = render(scene, self.height, self.width, flow=self.flow)
+    if self.auto_exposure:
+      frames = _expose(rng, frames)
     example = dict(clean=frames, max_value=255, name=f"procedural_{index:06d}")
     if self.flow:
       example["flow"] = flow
@@ -210,6 +216,21 @@ def render(scene: Scene, height: int, width: int, *, flow: bool = True):
   if not flow:
     return frames, None
   return frames, _flow(scene.poses, inverse, owners, drawn)
+
+
+def _expose(rng, frames):
+  """One curve for all pixels and channels: black, white and mean."""
+  sample = frames[0, ::2, ::2]
+  low, high = np.percentile(sample, (1, 99))
+  black, white = rng.uniform(0.0, 0.12), rng.uniform(0.85, 1.1)
+  # A scene of a single colour stays one: it is not stretched to noise.
+  gain = (white - black) / max(high - low, 38.0)
+  curve = np.clip(black + gain * (np.arange(256) - low), 1e-3, 1.0)
+  # The gamma that brings a pixel of mean value to the mean that is asked for.
+  mean = np.clip(curve[sample].mean(), 0.02, 0.98)
+  gamma = np.log(rng.uniform(0.3, 0.55)) / np.log(mean)
+  curve = curve ** np.clip(gamma, 0.4, 2.5)
+  return np.round(255 * curve).astype(np.uint8)[frames]
 
 
 def _flow(poses, inverse, owners, drawn):

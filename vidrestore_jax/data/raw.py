@@ -205,6 +205,7 @@ class Unprocessed:
   def __init__(self, source, *, seed, red_gain, blue_gain):
     self._source, self._seed = source, seed
     self.max_threads = getattr(source, "max_threads", None)
+    self.damaged = getattr(source, "damaged", [])
     self._red_gain, self._blue_gain = tuple(red_gain), tuple(blue_gain)
 
   def __len__(self) -> int:
@@ -214,8 +215,9 @@ class Unprocessed:
     return f"Unprocessed({self._source!r}, seed={self._seed})"
 
   def __getitem__(self, index) -> dict:
+    index = range(len(self))[index]
     example = self._source[index]
-    metadata = self._camera(np.random.default_rng((self._seed, int(index))))
+    metadata = self._camera(np.random.default_rng((self._seed, index)))
     result = dict(
         name=example["name"],
         max_value=MAX_VALUE,

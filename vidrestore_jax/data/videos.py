@@ -5,13 +5,10 @@ the time stamps of all frames and of the key frames. A window of frames then
 costs the frames from the key frame before it to its end, and its frames are
 those of decoding the file from the start.
 
-Colours are converted by the matrix and the range that the stream names. Where
-it names none, the matrix is BT.709 for frames of 720 lines or more and BT.601
-below, and the range is limited (16 .. 235), as players take them. libswscale
-does it with full chroma interpolation and accurate rounding, within half a
-level; its default is off by one level on average. Frames of more than 8 bits
-are rounded to 8, transfer curves (HDR) are left as they are, and frames are not
-turned as the file's display matrix says.
+Colours are converted by the matrix and the range that the stream names, as
+`vidrestore_jax.colour` says. Frames of more than 8 bits are rounded to 8,
+transfer curves (HDR) are left as they are, and frames are not turned as the
+file's display matrix says.
 
 Frames are counted, not timed: with a variable frame rate a window holds
 consecutive frames whatever time lies between them.
@@ -27,6 +24,7 @@ import threading
 
 import numpy as np
 
+from vidrestore_jax import colour
 from vidrestore_jax.data import folders
 from vidrestore_jax.data.folders import CorruptRecord
 from vidrestore_jax.data.lazy import LazyClip
@@ -39,12 +37,6 @@ SUFFIXES = (
 
 # Files that one thread keeps open: a folder of many is read at random.
 _OPEN = 8
-# AVColorSpace -> libswscale's name of the matrix. 2 is "unspecified".
-_MATRICES = {
-    1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M",
-    9: "BT2020",
-}
-_UNSPECIFIED = (2, 3)
 # Planar formats that can be cut before they are converted -> bytes a sample.
 _PLANAR = {
     **{f"yuv{j}{s}p": 1 for j in ("", "j") for s in (420, 422, 444)},
@@ -64,22 +56,26 @@ class Index:
     pts: time stamps of all frames in the order of display, int64 `[N]`.
     keys: `[(pts, dts or None)]` of the key frames, in the same order.
     size: (width, height) in pixels.
+    damage: why none of its frames can be found; then there are none here.
   """
 
   file: pathlib.Path
   pts: np.ndarray
   keys: list
   size: tuple[int, int]
+  damage: str = ""
 
 
 class VideoClips:
   """Windows of `length` frames from one video file or a folder of them.
 
   Safe to be used by several threads, and to be sent to other processes: each
-  thread opens files of its own.
+  thread opens files of its own. A file whose frames cannot be found stands for
+  one window, which raises CorruptRecord when it is asked for.
 
   Attributes:
     videos: an `Index` per file.
+    damaged: what is wrong with each file whose frames cannot be found.
   """
 
   def __init__(self, path, *, length: int | None = 5, stride: int = 1):
@@ -87,16 +83,20 @@ class VideoClips:
       if given is not None and given < 1:
         raise ValueError(f"{name} needs to be at least 1, but is {given}.")
     _import_av()
-    self.videos = [scan(file) for file in find_videos(path)]
+    self.videos = [_scan_or_damage(file) for file in find_videos(path)]
+    self.damaged = [video.damage for video in self.videos if video.damage]
+    if len(self.damaged) == len(self.videos):
+      raise CorruptRecord(self.damaged[0])
     for video in self.videos:
-      if length is not None and len(video.pts) < length:
+      if length is not None and not video.damage and len(video.pts) < length:
         raise ValueError(
             f"{video.file} has {len(video.pts)} frames, but clips of length"
             f" {length} are asked for. Lower the length or remove it."
         )
     self.length, self.stride, self._path = length, stride, path
     windows = [
-        1 if length is None else (len(video.pts) - length) // stride + 1
+        1 if length is None or video.damage
+        else (len(video.pts) - length) // stride + 1
         for video in self.videos
     ]
     self._ends = list(itertools.accumulate(windows))
@@ -127,6 +127,8 @@ class VideoClips:
     index = range(len(self))[index]
     which = bisect.bisect_right(self._ends, index)
     video = self.videos[which]
+    if video.damage:
+      raise CorruptRecord(video.damage)
     before = self._ends[which - 1] if which else 0
     start = (index - before) * self.stride
     length, name = self.length, video.file.name
@@ -228,6 +230,14 @@ def scan(file) -> Index:
   return Index(pathlib.Path(file), pts, sorted(keys, key=lambda k: k[0]), size)
 
 
+def _scan_or_damage(file) -> Index:
+  """`scan`, or what it found to be damaged."""
+  try:
+    return scan(file)
+  except CorruptRecord as error:
+    return Index(file, np.empty(0, np.int64), [], (0, 0), damage=str(error))
+
+
 # Reading
 
 
@@ -319,15 +329,12 @@ class _ToRgb:
   """Converts frames, or a part of each, to RGB."""
 
   def __init__(self, index: Index):
-    from av.video.reformatter import Interpolation, VideoReformatter
+    from av.video.reformatter import VideoReformatter
 
     self._index = index
     self._convert = VideoReformatter()
     self._shrink = VideoReformatter()
     self._parts = {}  # (size, format) -> frame to hold a part.
-    self._accurate = int(
-        Interpolation.BICUBIC | _ACCURATE_RND | _FULL_CHROMA
-    )
 
   def __call__(self, frame, box) -> np.ndarray:
     """The part (top, bottom, left, right) of a frame, uint8 `[h, w, 3]`."""
@@ -347,16 +354,10 @@ class _ToRgb:
           max(0, left - _MARGIN) // 2 * 2,
           min(width, (right + _MARGIN + 1) // 2 * 2),
       )
-    matrix, full_range = self._colours(frame)
-    rgb = self._convert.reformat(
-        self._cut(frame, outer),
-        format="rgb24",
-        src_colorspace=matrix,
-        src_color_range="JPEG" if full_range else "MPEG",
-        dst_color_range="JPEG",
-        interpolation=self._accurate,
-        threads=1,
-    ).to_ndarray()
+    rgb = colour.to_rgb(
+        self._convert, self._cut(frame, outer),
+        *colour.of_frame(frame, self._index.file),
+    )
     rows = slice(top - outer[0], bottom - outer[0])
     return rgb[rows, left - outer[2] : right - outer[2]]
 
@@ -384,30 +385,10 @@ class _ToRgb:
       _bytes(target)[:rows, :columns] = pixels
     return part
 
-  def _colours(self, frame) -> tuple[str, bool]:
-    """libswscale's name of the matrix, and whether the range is full."""
-    if frame.format.is_rgb:
-      return "ITU709", True
-    full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")
-    if frame.colorspace in _UNSPECIFIED:
-      return "ITU709" if frame.height >= 720 else "ITU601", full_range
-    if frame.colorspace not in _MATRICES:
-      raise ValueError(
-          f"{self._index.file} has the colour matrix {frame.colorspace} (of"
-          " ITU-T H.273), which is not supported; BT.601, BT.709, BT.2020 and"
-          " RGB are. Convert it first."
-      )
-    return _MATRICES[frame.colorspace], full_range
-
 
 def _bytes(plane) -> np.ndarray:
   """A plane's memory, uint8 `[rows, bytes of a row]`."""
   return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-
-
-# SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT of libswscale/swscale.h, which PyAV
-# names from version 18 on.
-_ACCURATE_RND, _FULL_CHROMA = 0x40000, 0x2000
 
 
 # PyAV
@@ -466,7 +447,7 @@ def build(path, *, length: int | None = 5, stride: int = 1) -> VideoClips:
   Raises:
     FileNotFoundError: nothing there, or no video in the folder.
     ModuleNotFoundError: PyAV is not installed.
-    ValueError: a file that cannot be read at random, or a window that a file
-      does not hold.
+    ValueError: a file that cannot be read at random, a window that a file
+      does not hold, or (CorruptRecord) no file that is whole.
   """
   return VideoClips(path, length=length, stride=stride)

@@ -5,7 +5,8 @@ which. Clips are `[T, H, W, C]` in [0, 1], float32, in both.
 
 - "device": `function(key, clip, *, ...) -> (degraded, level)`, JAX, drawn
   inside the train step. `level` is the noise's standard deviation, a scalar
-  in [0, 1] units, that a model with a noise map is told.
+  in [0, 1] units, that a model with a noise map is told. Its file may have
+  `drawn(level)`, what else the level tells of what was drawn, for cards.
 - "pipeline": `function(rng, clip, *, ...) -> (degraded, card)`, NumPy, drawn
   from a `numpy.random.Generator` while data is read. `card` holds the drawn
   parameters, with their units, as JSON can hold them.
@@ -16,6 +17,7 @@ The same key, or the same state of the generator, gives the same bytes.
 import functools
 import importlib
 import inspect
+import json
 import pathlib
 
 import numpy as np
@@ -65,42 +67,147 @@ def build(name: str, *, preset: str = "", **kwargs):
 
   Raises:
     ValueError: no such degradation or preset, or an argument that it does not
-      take.
+      take; from the function, a clip that is not in [0, 1] (`check_range`).
   """
-  found = _find(name)
-  if preset:
-    presets = getattr(inspect.getmodule(found), "PRESETS", {})
-    if preset not in presets:
-      raise ValueError(
-          f"{name} has no preset {preset!r}. It has:"
-          f" {', '.join(presets) or 'none'}."
-      )
-    kwargs = presets[preset] | kwargs
-  parameters = inspect.signature(found).parameters.values()
+  options = _options(name, preset, kwargs)
+  # Partials of functions of this module, so that workers can be sent them.
+  run = _on_device if place(name) == "device" else _in_pipeline
+  return functools.partial(run, name, options)
+
+
+def draw(degradation: dict, clip, *, seed: int, index: int):
+  """Degrades clip `index` of a data set, the same way for all who name `seed`.
+
+  Those of the pipeline draw from `numpy.random.default_rng([seed, index])`,
+  those of the device under `fold_in(key(seed), index)`, on the CPU.
+
+  Args:
+    degradation: name and arguments, as `build` takes them.
+    clip: `[T, H, W, C]` in [0, 1], float32, NumPy.
+    seed: of the set.
+    index: of the clip.
+
+  Returns:
+    The pair (degraded clip, card), NumPy, as `build` describes it for the
+    pipeline. What a degradation of the device has drawn is its `level`.
+
+  Raises:
+    ValueError: as `build`, or a clip that is not in [0, 1].
+  """
+  name = degradation["name"]
+  if place(name) == "pipeline":
+    return build(**degradation)(np.random.default_rng([seed, index]), clip)
+  import jax  # Data is read without it.
+
+  check_range(name, clip)
+  try:
+    device = jax.local_devices(backend="cpu")[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out.
+    device = None
+  with jax.default_device(device):
+    key = jax.random.fold_in(jax.random.key(seed), index)
+    degraded, level = _compiled(json.dumps(degradation))(key, clip)
+  drawn = {"level": float(level)}
+  drawn |= getattr(_module(name), "drawn", lambda level: {})(float(level))
+  arguments = dict(degradation)
+  options = _options(
+      arguments.pop("name"), arguments.pop("preset", ""), arguments
+  )
+  return np.asarray(degraded), _card(name, options, drawn)
+
+
+def check_range(name: str, clip):
+  """Raises ValueError where a clip cannot be one of floats in [0, 1].
+
+  Values somewhat beyond are let through: a clip may be noisy already.
+
+  Args:
+    name: of the degradation, for the error.
+    clip: a NumPy array, or a JAX array that holds numbers.
+  """
+  clip = np.asarray(clip)
+  low, high = (clip.min(), clip.max()) if clip.size else (0, 0)
+  if clip.dtype.kind in "iub" or not (low >= -1.0 and high <= 2.0):
+    raise ValueError(
+        f"{name} takes a float clip in [0, 1], but got {clip.dtype} from"
+        f" {low:g} to {high:g}. Divide it by the value of its white, 255 for 8"
+        " bits."
+    )
+
+
+def presets(name: str) -> dict[str, dict]:
+  """Arguments of the degradation `name` by the preset's name, maybe none.
+
+  Raises:
+    ValueError: no such degradation.
+  """
+  _find(name)
+  return getattr(_module(name), "PRESETS", {})
+
+
+def summary(name: str) -> str:
+  """What the degradation `name` is, in a line.
+
+  Raises:
+    ValueError: no such degradation.
+  """
+  return inspect.getdoc(_find(name)).splitlines()[0]
+
+
+@functools.cache
+def _compiled(degradation: str):
+  import jax
+
+  return jax.jit(build(**json.loads(degradation)))
+
+
+def _options(name, preset, given) -> dict:
+  """All arguments of a degradation, checked; see `build`."""
+  known = presets(name)
+  if preset and preset not in known:
+    raise ValueError(
+        f"{name} has no preset {preset!r}. It has:"
+        f" {', '.join(known) or 'none'}."
+    )
+  given = known.get(preset, {}) | given
+  parameters = inspect.signature(_find(name)).parameters.values()
   keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-  check_arguments(f"Degradation {name!r}", keywords, kwargs)
-  if _place(found) == "device":
-    return functools.partial(found, **kwargs)
-  # A partial of a function of this module, so that workers can be sent it.
-  options = {p.name: p.default for p in keywords} | kwargs
-  return functools.partial(_with_card, name, options)
+  check_arguments(f"Degradation {name!r}", keywords, given)
+  return {p.name: p.default for p in keywords} | given
 
 
-def _with_card(name, options, rng, clip):
+def _on_device(name, options, key, clip):
+  import jax
+
+  if not isinstance(clip, jax.core.Tracer):  # Else it holds no numbers yet.
+    check_range(name, clip)
+  return _find(name)(key, clip, **options)
+
+
+def _in_pipeline(name, options, rng, clip):
+  check_range(name, clip)
   degraded, drawn = _find(name)(rng, clip, **options)
+  return degraded, _card(name, options, drawn)
+
+
+def _card(name, options, drawn) -> dict:
   # An array is no entry of a card; that there was one is.
   told = {
       key: f"array {list(value.shape)}" if isinstance(value, np.ndarray)
       else value
       for key, value in options.items()
   }
-  return degraded, {"name": name, "options": told, "drawn": drawn}
+  return {"name": name, "options": told, "drawn": drawn}
+
+
+def _module(name):
+  return importlib.import_module(f"{__name__}.{name.partition('.')[0]}")
 
 
 def _find(name):
-  file, _, function = name.partition(".")
+  function = name.partition(".")[2]
   try:
-    found = getattr(importlib.import_module(f"{__name__}.{file}"), function)
+    found = getattr(_module(name), function)
   except (ModuleNotFoundError, AttributeError):
     found = None
   if not _place(found):

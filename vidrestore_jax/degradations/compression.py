@@ -1,8 +1,9 @@
 """Compression: what JPEG and video coders leave of a clip.
 
 Both code 8 bits with chroma at half resolution (4:2:0), as cameras and the
-web do. The bytes are the coder's, so they are the same for the same version
-of Pillow, or of PyAV and the coder it ships; the card says which.
+web do; colours of video are converted as `vidrestore_jax.colour` says. The
+bytes are the coder's, so they are the same for the same version of Pillow, or
+of PyAV and the coder it ships; the card says which.
 """
 
 import fractions
@@ -12,6 +13,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from vidrestore_jax import colour
 from vidrestore_jax.degradations import ranges
 from vidrestore_jax.shapes import check_channels, check_rank
 
@@ -57,7 +59,9 @@ def jpeg(rng, clip, *, quality: tuple[int, int] = (30, 95)):
   decoded = []
   for frame in frames:
     file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=drawn)
+    Image.fromarray(frame).save(
+        file, "JPEG", quality=drawn, subsampling="4:2:0"
+    )
     decoded.append(np.asarray(Image.open(file)))
   result = np.stack(decoded).reshape(clip.shape).astype(np.float32) / 255
   return result, {"quality": drawn, "coder": f"Pillow {PIL.__version__}"}
@@ -97,6 +101,7 @@ def video(
   drawn = int(rng.integers(low, high + 1))
   try:
     import av
+    from av.video.reformatter import VideoReformatter
   except ImportError:
     raise ImportError(
         "compression.video needs PyAV: pip install vidrestore_jax[video]"
@@ -108,14 +113,14 @@ def video(
   encoder = av.CodecContext.create(encoder_name, "w")
   encoder.height, encoder.width = frames.shape[1:3]
   encoder.pix_fmt = "yuv420p"
+  encoder.colorspace, encoder.color_range = colour.tags_for(frames.shape[1])
   encoder.time_base = fractions.Fraction(1, 25)
   encoder.framerate = 25
   encoder.thread_count = 1
   encoder.options = {"crf": str(drawn), **options}
-  packets = []
+  packets, convert = [], VideoReformatter()
   for time, frame in enumerate(frames):
-    picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-    picture = picture.reformat(format="yuv420p")
+    picture = colour.to_yuv(convert, frame)
     picture.pts = time
     packets += encoder.encode(picture)
   packets += encoder.encode(None)
@@ -127,7 +132,11 @@ def video(
     raise RuntimeError(
         f"{encoder_name} made {len(pictures)} of {len(clip)} frames."
     )
-  decoded = np.stack([p.to_ndarray(format="rgb24") for p in pictures])
+  convert = VideoReformatter()
+  decoded = np.stack([
+      colour.to_rgb(convert, picture, *colour.of_frame(picture, codec))
+      for picture in pictures
+  ])
   card = {
       "codec": codec,
       "crf": drawn,

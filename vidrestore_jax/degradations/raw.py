@@ -7,14 +7,10 @@ holds, and then normalised as CRVD's frames are, max(y - 240, 0) / 3855: noise
 below black is lost, so that near-black pixels are too bright in the mean, as
 they are on the real frames. Rounded, where RViDeNet's script truncates and so
 loses half a DN of light; rounding adds a variance of 1/12 DN^2 to b.
-
-Once for the train step, drawn on the device, and once from a NumPy generator,
-for pairs to measure on that need no device to be drawn again.
 """
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 # CRVD's camera, in digital numbers (DN): 12 bits, black and white level.
 BLACK, WHITE = 240, 4095
@@ -53,7 +49,7 @@ def poisson_gaussian(
   Raises:
     ValueError: an ISO that was not calibrated.
   """
-  table = jnp.array(_calibration("poisson_gaussian", isos), jnp.float32)
+  table = jnp.array(_calibration(isos), jnp.float32)
   iso_key, shot_key, read_key = jax.random.split(key, 3)
   a, b = table[jax.random.randint(iso_key, (), 0, len(isos))]
   counts = jax.random.poisson(shot_key, _electrons(clip, a))
@@ -61,48 +57,26 @@ def poisson_gaussian(
   return _file_values(a * counts + read), _level(a, b)
 
 
-def sensor_pair(rng, clip, *, isos: tuple[int, ...] = tuple(CALIBRATION)):
-  """The noise of `poisson_gaussian` from a NumPy generator.
+def drawn(level: float) -> dict:
+  """The ISO whose level this is, and its calibration, for the card of a clip.
 
   Args:
-    rng: a NumPy generator.
-    clip: as there.
-    isos: as there.
-
-  Returns:
-    The pair (noisy clip, card), the clip float32. The card has the drawn
-    `iso`, its `dn_per_electron` (a) and `read_variance_dn2` (b), and `level`,
-    as there.
-
-  Raises:
-    ValueError: an ISO that was not calibrated.
+    level: as `poisson_gaussian` returns it.
   """
-  table = _calibration("sensor_pair", isos)
-  index = int(rng.integers(len(isos)))
-  a, b = table[index]
-  noise = a * rng.poisson(_electrons(clip, a))
-  noise += b**0.5 * rng.standard_normal(clip.shape)
-  card = {
-      "iso": int(isos[index]),
-      "dn_per_electron": a,
-      "read_variance_dn2": b,
-      "level": _level(a, b),
-  }
-  return _file_values(noise).astype(np.float32), card
+  iso = min(CALIBRATION, key=lambda iso: abs(_level(*CALIBRATION[iso]) - level))
+  a, b = CALIBRATION[iso]
+  return {"iso": iso, "dn_per_electron": a, "read_variance_dn2": b}
 
 
-def _calibration(name, isos):
+def _calibration(isos):
   """[(a, b)] of the ISOs."""
   unknown = [iso for iso in isos if iso not in CALIBRATION]
   if unknown or not isos:
     raise ValueError(
-        f"raw.{name} draws from ISOs {list(CALIBRATION)}, but isos is"
+        f"raw.poisson_gaussian draws from ISOs {list(CALIBRATION)}, but isos is"
         f" {tuple(isos)!r}."
     )
   return [CALIBRATION[iso] for iso in isos]
-
-
-# These take arrays of NumPy and of JAX, so that there is one formula.
 
 
 def _electrons(clip, a):

@@ -33,6 +33,8 @@ BLOCK_HALO = 40
 
 # Not truncated, as PyTorch's.
 _kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# A hundredth of that.
+_small_normal = nn.initializers.variance_scaling(2e-4, "fan_in", "normal")
 
 
 class ConvBlock(nn.Module):
@@ -43,6 +45,7 @@ class ConvBlock(nn.Module):
     stride: of the first.
     groups: of the first.
     linear_end: the last is a convolution alone.
+    small_end: its kernel starts a hundred times smaller.
     batch_norm: False puts a bias in the normalisation's place.
     dtype: compute dtype; statistics are float32.
   """
@@ -51,6 +54,7 @@ class ConvBlock(nn.Module):
   stride: int = 1
   groups: int = 1
   linear_end: bool = False
+  small_end: bool = False
   batch_norm: bool = True
   dtype: str = "float32"
 
@@ -58,17 +62,18 @@ class ConvBlock(nn.Module):
   def __call__(self, x, *, train: bool):
     """Maps [B, H, W, C] to [B, H / stride, W / stride, features[-1]]."""
     for i, features in enumerate(self.features):
-      linear = self.linear_end and i == len(self.features) - 1
+      last = i == len(self.features) - 1
+      small = self.small_end and last
       x = GroupedConv(
           features,
           stride=1 if i else self.stride,
           groups=1 if i else self.groups,
           use_bias=not self.batch_norm,
-          kernel_init=_kaiming_normal,
+          kernel_init=_small_normal if small else _kaiming_normal,
           dtype=self.dtype,
           name=f"conv_{i}",
       )(x)
-      if linear:
+      if self.linear_end and last:
         return x
       if self.batch_norm:
         x = nn.BatchNorm(
@@ -90,12 +95,15 @@ class DenBlock(nn.Module):
     interm: channels that each frame gets of its own, before they are mixed.
     batch_norm: False puts biases in the normalisation's place.
     dtype: compute dtype.
+    identity_start: the last kernel starts so small that the middle frame is
+      handed on. As released, that takes hundreds of steps to learn.
   """
 
   widths: tuple[int, int, int] = (32, 64, 128)
   interm: int = 30
   batch_norm: bool = True
   dtype: str = "float32"
+  identity_start: bool = False
 
   @nn.compact
   def __call__(self, triplet, noise, *, train: bool = False):
@@ -132,7 +140,9 @@ class DenBlock(nn.Module):
     x = half + depth_to_space(x)
     x = up((middle, middle, 4 * fine), name="upc1")(x, train=train)
     x = full + depth_to_space(x)
-    noise_found = up((fine, triplet.shape[-1]), name="outc")(x, train=train)
+    noise_found = up(
+        (fine, triplet.shape[-1]), small_end=self.identity_start, name="outc"
+    )(x, train=train)
     middle_frame = triplet[:, _TRIPLET // 2].astype(jnp.float32)
     return middle_frame - noise_found.astype(jnp.float32)
 
@@ -147,6 +157,7 @@ class FastDVDnet(nn.Module):
     noise_map: whether it is told the noise level, as a map.
     batch_norm: False puts biases in the normalisation's place.
     dtype: compute dtype.
+    identity_start: before training the middle frame is handed on.
   """
 
   channels: int = 3
@@ -155,6 +166,7 @@ class FastDVDnet(nn.Module):
   noise_map: bool = True
   batch_norm: bool = True
   dtype: str = "float32"
+  identity_start: bool = False
 
   restores = True
   recurrent = False
@@ -166,7 +178,13 @@ class FastDVDnet(nn.Module):
 
   def setup(self):
     self.temp1, self.temp2 = (
-        DenBlock(self.widths, self.interm, self.batch_norm, self.dtype)
+        DenBlock(
+            self.widths,
+            self.interm,
+            self.batch_norm,
+            self.dtype,
+            self.identity_start,
+        )
         for _ in range(2)
     )
 
@@ -234,6 +252,7 @@ def build(
     noise_map: bool = True,
     batch_norm: bool = True,
     dtype: str = "float32",
+    identity_start: bool = False,
 ) -> FastDVDnet:
   """A FastDVDnet; the defaults are the released network.
 
@@ -244,6 +263,8 @@ def build(
     noise_map: whether the model is told the noise level.
     batch_norm: False puts biases in the normalisation's place.
     dtype: compute dtype, "float32" or "bfloat16".
+    identity_start: before training the middle frame is handed on, for short
+      runs.
 
   Raises:
     ValueError: not three widths, or a dtype that does not exist.
@@ -254,5 +275,11 @@ def build(
         f"FastDVDnet has three scales, but got the widths {tuple(widths)}."
     )
   return FastDVDnet(
-      channels, tuple(widths), interm, noise_map, batch_norm, dtype
+      channels,
+      tuple(widths),
+      interm,
+      noise_map,
+      batch_norm,
+      dtype,
+      identity_start,
   )

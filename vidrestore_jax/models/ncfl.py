@@ -31,11 +31,13 @@ from vidrestore_jax.layers.resample import (
     upsample_bilinear,
 )
 from vidrestore_jax.layers.residual import ResBlock
+from vidrestore_jax.layers.scattering import clear_view
 from vidrestore_jax.layers.warp import backward_warp
 from vidrestore_jax.models import spynet, unet
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
+    check_choice,
     check_dtype,
     check_multiple,
     check_noise,
@@ -340,6 +342,8 @@ class NCFL(nn.Module):
     channels: of a frame, 3 for RGB and 4 for packed Bayer (R, Gr, B, Gb).
     feature_channels: of the feature c_t.
     residual: whether the U-Net's output is added to the frame.
+    scattering: whether that output is maps of transmission and airlight.
+    standardize: mean and deviation of what the network sees of a frame.
     noise_map: whether it is told the noise level, as a map.
     fold: everything runs at 1 / fold of the resolution, on frames folded into
       channels (FFDNet, arXiv:1710.04026); 1 is the paper's network.
@@ -358,6 +362,8 @@ class NCFL(nn.Module):
   channels: int = 3
   feature_channels: int = 32
   residual: bool = True
+  scattering: bool = False
+  standardize: tuple[float, float] = (0.0, 1.0)
   noise_map: bool = True
   fold: int = 1
   unroll: int = 8
@@ -395,14 +401,14 @@ class NCFL(nn.Module):
 
     if self.remat:
       body = nn.remat(body, prevent_cse=clip.shape[1] <= self.unroll)
-    frames = clip.shape[1]
     scan = nn.scan(
         body,
         variable_broadcast="params",
         split_rngs={"params": False},
         in_axes=1,
         out_axes=1,
-        unroll=frames if frames <= self.unroll else 1,
+        # 0 leaves no loop; as many as there are frames would leave one for one.
+        unroll=0 if clip.shape[1] <= self.unroll else 1,
     )
     _, restored = scan(self, self.init_state(clip[:, 0]), clip)
     return restored
@@ -439,7 +445,10 @@ class NCFL(nn.Module):
       flow = self.motion_refiner(flow)
     feature = backward_warp(state["feature"], flow)
 
-    observed = space_to_depth(frame, self.fold) if self.fold > 1 else frame
+    mean, deviation = self.standardize
+    observed = (frame - mean) / deviation
+    if self.fold > 1:
+      observed = space_to_depth(observed, self.fold)
     if noise is not None:
       observed = jnp.concatenate([observed, average_pool(noise, self.fold)], -1)
     observed = observed.astype(self.dtype)
@@ -453,15 +462,23 @@ class NCFL(nn.Module):
     if self.feature_refiner is not None:
       feature = self.feature_refiner(feature)
 
-    residual, feature = self.restoration(
+    output, feature = self.restoration(
         jnp.concatenate([observed, feature], -1)
     )
     if self.fold > 1:
-      residual = depth_to_space(residual, self.fold)
       aux["flow"] = self.fold * upsample_bilinear(flow, self.fold)
     state = {"guide": guide, "feature": feature.astype(self.dtype)}
-    restored = frame + residual if self.residual else residual
-    return state, Restored(restored, aux)
+    return state, Restored(self._restored(frame, output), aux)
+
+  def _restored(self, frame, output):
+    """What the U-Net's output makes of the frame, [B, H, W, C]."""
+    if self.scattering:
+      if self.fold > 1:
+        output = upsample_bilinear(output, self.fold)
+      return clear_view(frame, output)
+    if self.fold > 1:
+      output = depth_to_space(output, self.fold)
+    return frame + output if self.residual else output
 
   def _guide(self, frame):
     """The RGB frame in which motion is estimated, [B, h, w, 3]."""
@@ -502,6 +519,8 @@ def build(
     identity_start: bool = False,
     motion: dict | None = None,
     residual: bool = True,
+    scattering: bool = False,
+    standardize: tuple[float, float] = (0.0, 1.0),
     noise_map: bool = True,
     fold: int = 1,
     unroll: int = 8,
@@ -543,6 +562,14 @@ def build(
     residual: the output is added to the frame. Without it the feature, of which
       the output is then a linear map, holds the restored frame itself and not
       its noise, so that the next step soon finds something to use in it.
+    scattering: the output is instead two maps at 1 / fold of the resolution,
+      transmission and airlight, from which `layers.scattering` restores the
+      frame. Haze divides contrast by up to ten: to draw every edge anew, as a
+      residual must, takes far more training than to say by how much. Needs
+      residual=False.
+    standardize: mean and standard deviation of frames as the network is to see
+      them. Haze leaves a tenth of the contrast on a pale mean, which a short
+      run would first have to undo.
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over.
@@ -550,13 +577,14 @@ def build(
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a name or dtype that does not exist, channels other than 3 or 4.
+    ValueError: a name or dtype that does not exist, channels other than 3 or
+      4, scattering with a residual.
   """
-  _check_choice("preset", preset, PRESETS)
-  _check_choice("motion_refiner", motion_refiner, MOTION_REFINERS)
-  _check_choice("feature_refiner", feature_refiner, FEATURE_REFINERS)
-  _check_choice("distribution", distribution, INTERVALS)
-  _check_choice("channels", channels, (3, 4))
+  check_choice("NCFL's preset", preset, PRESETS)
+  check_choice("NCFL's motion_refiner", motion_refiner, MOTION_REFINERS)
+  check_choice("NCFL's feature_refiner", feature_refiner, FEATURE_REFINERS)
+  check_choice("NCFL's distribution", distribution, INTERVALS)
+  check_choice("NCFL's channels", channels, (3, 4))
   check_dtype("NCFL", dtype)
   given = dict(
       feature_channels=feature_channels,
@@ -568,9 +596,16 @@ def build(
       skip=skip,
   )
   chosen = PRESETS[preset] | {k: v for k, v in given.items() if v is not None}
-  _check_choice("upsample", chosen["upsample"], UPSAMPLING)
+  check_choice("NCFL's upsample", chosen["upsample"], UPSAMPLING)
   if identity_start:
-    _check_choice("upsample (identity_start)", chosen["upsample"], ["subpixel"])
+    check_choice(
+        "NCFL's upsample (identity_start)", chosen["upsample"], ["subpixel"]
+    )
+  if scattering and residual:
+    raise ValueError(
+        "NCFL's output is either a residual or scattering, but both were asked"
+        " for. Set residual=False."
+    )
   folded = channels * fold**2
 
   refiners = {
@@ -614,27 +649,22 @@ def build(
       ),
       restoration=unet.build(
           restoration,
-          folded,
+          2 if scattering else folded,
           chosen["feature_channels"],
           tuple(widths),
           chosen["skip"],
           reduction,
           dtype,
+          frame_channels=folded,
       ),
       channels=channels,
       feature_channels=chosen["feature_channels"],
       residual=residual,
+      scattering=scattering,
+      standardize=tuple(standardize),
       noise_map=noise_map,
       fold=fold,
       unroll=unroll,
       remat=remat,
       dtype=dtype,
   )
-
-
-def _check_choice(name, given, allowed):
-  if given not in allowed:
-    raise ValueError(
-        f"NCFL's {name} is one of {', '.join(map(str, allowed))}, but got"
-        f" {given!r}."
-    )

@@ -17,6 +17,7 @@ from vidrestore_jax.models.ncfl import Compression
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
+    check_choice,
     check_dtype,
     check_multiple,
     check_noise,
@@ -118,15 +119,8 @@ def build(
   Raises:
     ValueError: a name or dtype that does not exist.
   """
-  for name, given, allowed in (
-      ("feature_refiner", feature_refiner, ["ncfl", "noq"]),
-      ("distribution", distribution, list(INTERVALS)),
-  ):
-    if given not in allowed:
-      raise ValueError(
-          f"ncfl_clean's {name} is one of {', '.join(allowed)}, but got"
-          f" {given!r}."
-      )
+  check_choice("ncfl_clean's feature_refiner", feature_refiner, ("ncfl", "noq"))
+  check_choice("ncfl_clean's distribution", distribution, INTERVALS)
   check_dtype("ncfl_clean", dtype)
   return CompressedFrames(
       compression=Compression(

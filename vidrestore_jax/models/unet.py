@@ -145,8 +145,12 @@ def build(
     skip: str = "concat",
     reduction: int = 16,
     dtype: str = "float32",
+    *,
+    frame_channels: int | None = None,
 ):
   """A U-Net (kind "unet") or a W-Net ("wnet"); see the classes.
+
+  `frame_channels` None are as many as `channels`.
 
   Raises:
     ValueError: an unknown kind or skip.
@@ -157,7 +161,9 @@ def build(
   check_dtype("The U-Net", dtype)
   if skip not in SKIPS:
     raise ValueError(f"No skip {skip!r}. Available: {', '.join(SKIPS)}.")
-  extra = {"frame_channels": channels} if kind == "wnet" else {}
+  extra = {}
+  if kind == "wnet":
+    extra = {"frame_channels": frame_channels or channels}
   return kinds[kind](
       channels, feature_channels, tuple(widths), skip, reduction, dtype, **extra
   )

@@ -179,6 +179,11 @@ def build(
         "config.task.steps_per_epoch needs to be at least 1, but is"
         f" {steps_per_epoch}."
     )
+  if alpha < 0:
+    raise ValueError(
+        "config.task.alpha is the weight of an error, 0 or more, but is"
+        f" {alpha}."
+    )
   if not hasattr(model, "pre_denoise"):
     raise ValueError(
         f"{type(model).__name__} has no first stage to train beside the second."

@@ -180,7 +180,7 @@ def build(
   Raises:
     ValueError: the model does not restore, wants a noise map that paired data
       does not have, the degradation is one of the pipeline's, there is no such
-      error, or an offset for paired data.
+      error, or an offset for paired data or in other units.
   """
   if not model.restores:
     raise ValueError(
@@ -200,6 +200,11 @@ def build(
     raise ValueError(
         "Clips are offset before the task degrades them, but this data brings"
         " degraded frames. Set config.task.offset = None."
+    )
+  if offset is not None and not all(0 <= value <= 1 for value in offset):
+    raise ValueError(
+        "config.task.offset is a probability and a standard deviation in [0, 1]"
+        f" units (8-bit ones divided by 255), but got {tuple(offset)}."
     )
   degrade = None
   if degradation is not None:

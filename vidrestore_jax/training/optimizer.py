@@ -91,7 +91,9 @@ def orthogonalized(every: int, steps: int):
 def _orthogonal(kernel):
   matrix = kernel.reshape(-1, kernel.shape[-1])
   left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
-  return (left @ right).reshape(kernel.shape)
+  # Accelerators round the factors of a product by default.
+  nearest = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+  return nearest.reshape(kernel.shape)
 
 
 def parameter_paths(params):

@@ -31,9 +31,9 @@ max(value - 240, 0), so that black is 0 and white 3855.
 import io
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from vidrestore_jax.data import folders, prepared, raw
+from vidrestore_jax.data import folders, mosaics, prepared, raw
 
 ISOS = (1600, 3200, 6400, 12800, 25600)
 FRAMES, TAKES = 7, 10
@@ -61,30 +61,9 @@ class Crvd(prepared.Dataset):
     """A mosaic's TIFF as 16-bit greyscale PNG.
 
     Raises:
-      ValueError: no TIFF, one that is cut short, or not 12 bits in 16.
+      ValueError: as `mosaics.decode`.
     """
-    try:
-      with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
-        mosaic = np.asarray(image)
-    except Image.DecompressionBombError as error:
-      raise folders.too_large(name) from error
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError) as error:
-      # Where a file is cut decides what Pillow finds wrong with it.
-      cause = f": {error}" * (not isinstance(error, UnidentifiedImageError))
-      raise ValueError(
-          f"{name} is no TIFF, or damaged or cut short{cause} ({len(content)}"
-          " bytes). Unpack or download it again."
-      ) from error
-    if mosaic.ndim != 2 or mosaic.dtype.kind != "u" or mosaic.itemsize != 2:
-      raise ValueError(
-          f"{name} holds {mosaic.dtype} {mosaic.shape}, but CRVD's mosaics are"
-          " greyscale of 16 bits. Get the original files."
-      )
-    if mosaic.max() > raw.WHITE:
-      raise ValueError(
-          f"{name} holds the value {mosaic.max()}, but CRVD's white level is"
-          f" {raw.WHITE}. Get the original files, not a scaled copy."
-      )
+    mosaic = mosaics.decode(content, name)
     buffer = io.BytesIO()
     # Pillow's own level, 6, takes nine times as long for 2 % of the size.
     Image.fromarray(mosaic).save(buffer, "PNG", compress_level=3)
@@ -217,5 +196,4 @@ def build(
 
 def decode(encoded: bytes, name) -> np.ndarray:
   """Mosaic `[H, W, 1]` of uint16 less the black level, at least 0."""
-  mosaic = folders.decode_native(encoded, name)
-  return np.maximum(mosaic, raw.BLACK) - np.uint16(raw.BLACK)
+  return mosaics.above_black(folders.decode_native(encoded, name))

@@ -129,6 +129,7 @@ class PreparedClips:
     self.layouts, self.partial = collections.Counter(), False
     self._sources = [_Records(builder, split) for builder, split in parts]
     self._sequences = []  # (source, first record, frames, takes)
+    self._headers = {}  # (width, height, depth) of sequences looked into.
     self.names, self.frame_counts = [], []
     for number, (builder, split) in enumerate(parts):
       metadata = builder.info.metadata
@@ -201,11 +202,13 @@ class PreparedClips:
     if self._decode is not folders.decode:
       return self[index]
     sequence, times, takes, name = self._window(index)
-    first = self.encoded(sequence, times[0])
-    try:
-      width, height, depth = folders.header(first, name)
-    except folders.CorruptRecord as error:
-      raise self._corrupt(sequence, times[0], None, error) from error
+    if sequence not in self._headers:  # One for all frames of a sequence.
+      first = self.encoded(sequence, times[0])
+      try:
+        self._headers[sequence] = folders.header(first, name)
+      except folders.CorruptRecord as error:
+        raise self._corrupt(sequence, times[0], None, error) from error
+    width, height, depth = self._headers[sequence]
     white = int(np.iinfo(f"uint{depth}").max)
     item = dict(max_value=self._max_value or white, **self._extra, name=name)
     sides = {"clean": [None] * len(times)}
@@ -221,9 +224,7 @@ class PreparedClips:
 
   def _window(self, index):
     """(sequence, frame numbers, their takes or None, name) of a clip."""
-    index = int(index)
-    if not 0 <= index < len(self):
-      raise IndexError(f"clip {index} of {len(self)}")
+    index = range(len(self))[index]
     window = index % self._ends[-1]
     sequence = bisect.bisect_right(self._ends, window)
     before = self._ends[sequence - 1] if sequence else 0

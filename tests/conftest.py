@@ -1,0 +1,8 @@
+"""Settings of every test run."""
+
+import os
+
+# Tiny networks spend their time in the compiler, and most of that optimising
+# what then runs for milliseconds.
+_FLAG = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{_FLAG} {os.environ.get('XLA_FLAGS', '')}".strip()
