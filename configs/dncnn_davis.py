@@ -66,12 +66,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   if not blind:
     config.eval.sigmas = (25,)
   if variant == "demo":
-    config.steps = 600
-    config.batch_size = 16
-    config.log_every = 20
-    config.eval_every = 0  # Minutes of training are measured at their end.
-    config.checkpoint_every = 200
-    config.ema_decay = 0.98
+    ncfl_demo.on_clips(config, steps=600, batch_size=16, ema_decay=0.98)
     config.model.update(depth=8, width=32)
     config.optimizer = common.adamw(
         1e-3,
@@ -80,7 +75,4 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         weight_decay=0.0,
         clip_norm=0.0,
     )
-    config.data.workers = 0  # A thread draws more clips than a step takes.
-    config.data.train, config.eval.data = ncfl_demo.clips(config)
-    config.eval.sigmas = (10, 30, 50)
   return config

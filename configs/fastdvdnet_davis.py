@@ -130,13 +130,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def demo() -> ml_collections.ConfigDict:
   """Half the widths, and a rate for hundreds of steps instead of epochs."""
   config = paper()
-  config.steps = 500
-  config.batch_size = 8
   config.patch_size = 64
-  config.ema_decay = 0.99
-  config.log_every = 20
-  config.eval_every = 0  # Minutes of training are measured at their end.
-  config.checkpoint_every = 200
+  ncfl_demo.on_clips(config, steps=500, batch_size=8, ema_decay=0.99)
   # As released, 500 steps do no more than find back to the middle frame.
   config.model = network(
       widths=(16, 32, 64), interm=16, identity_start=True
@@ -148,7 +143,4 @@ def demo() -> ml_collections.ConfigDict:
       weight_decay=0.0,
       clip_norm=0.0,
   )
-  config.data.workers = 0  # A thread draws more clips than a step takes.
-  config.data.train, config.eval.data = ncfl_demo.clips(config)
-  config.eval.sigmas = (10, 30, 50)
   return config

@@ -20,12 +20,12 @@ demo and mixed.) The paper measures one frame of a clip, a run all seven; the
 tables as it has them, of finished runs: python -m experiments.fitvnet_tables.
 Others:
 
-  mixed, mixed_base   jsc and base on TOFlow's mixed noise, table 1: 33.93/.9168
-                and 32.62/.88 on it, 34.33/.9208 and 33.17/.89 at sigma 25; with
+  mixed_jsc, mixed_base   on TOFlow's mixed noise, table 1: 33.93/.9168 and
+                32.62/.88 on it, 34.33/.9208 and 33.17/.89 at sigma 25; with
                 --config.task.degradation.name=noise.mixed_true_sp (and the same
                 of eval.data) on true salt and pepper. No clean target, no mixed
                 noise: its mean is not zero.
-  demo, demo_base, demo_jsn, demo_unsupervised, demo_mixed   small, on
+  demo_jsc, demo_base, demo_jsn, demo_unsupervised, demo_mixed   small, on
                 procedural clips: minutes on two cores, no download
 
 The paper does not say alpha; which norm of the error ("l2 loss", printed not
@@ -130,13 +130,8 @@ def _mixed(config):
 
 def _demo(config, steps: int = 600):
   """A third of the widths, on procedural clips, and a rate for few steps."""
-  config.steps = steps
-  config.batch_size = 4
   config.patch_size = 64
-  config.ema_decay = 0.99
-  config.log_every = 20
-  config.eval_every = 0  # Minutes of training are measured at their end.
-  config.checkpoint_every = 200
+  ncfl_demo.on_clips(config, steps=steps, batch_size=4, ema_decay=0.99)
   config.model.image.update(width=16, output_widths=(24, 16))
   # Statistics of four small clips are not those of a whole frame: with them a
   # run of this length ends decibels behind its own first stage.
@@ -149,7 +144,4 @@ def _demo(config, steps: int = 600):
       b2=0.99,
       weight_decay=0.0,
   )
-  config.data.workers = 0  # A thread draws more clips than a step takes.
-  config.data.train, config.eval.data = ncfl_demo.clips(config)
-  config.eval.sigmas = (10, 30, 50)
   config.eval.published = config.eval.published_as = ""

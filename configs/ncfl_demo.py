@@ -106,6 +106,25 @@ def small(
   return config
 
 
+def on_clips(config, *, steps: int, batch_size: int, ema_decay: float):
+  """Makes a config one of minutes on two cores, on procedural clips.
+
+  Args:
+    config: is changed; its clip length and patch size are those of the clips.
+    steps: of the run.
+    batch_size: clips of a step.
+    ema_decay: of the average that is measured and released.
+  """
+  config.steps, config.batch_size = steps, batch_size
+  config.ema_decay = ema_decay
+  config.log_every = 20
+  config.eval_every = 0  # Minutes of training are measured at their end.
+  config.checkpoint_every = 200
+  config.data.workers = 0  # A thread draws more clips than a step takes.
+  config.data.train, config.eval.data = clips(config)
+  config.eval.sigmas = (10, 30, 50)
+
+
 def clips(config, *, train: int = 0, test: int = 192) -> tuple[dict, dict]:
   """Procedural clips to train on, and others to measure on.
 

@@ -43,6 +43,7 @@ def synthetic() -> ml_collections.ConfigDict:
   config.clip_length = 2
   config.model.fold = 8
   config.model.scattering = True
+  # About those of such clips: 0.72 and 0.11 over 60 of them.
   config.model.standardize = (0.73, 0.12)
   ncfl_demo.degraded_clips(config, HAZE, auto_exposure=True)
   return config

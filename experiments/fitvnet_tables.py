@@ -18,11 +18,9 @@ protocol `fitvnet` and in metrics/deviation.py.
 
 import argparse
 import dataclasses
-import functools
 import sys
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 
 from experiments import (
@@ -32,8 +30,8 @@ from experiments import (
     manifest,
     paper_numbers,
 )
-from vidrestore_jax import data, degradations
-from vidrestore_jax.data import folders
+from vidrestore_jax import data
+from vidrestore_jax.data import degraded, folders
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation, protocols
 
@@ -160,17 +158,8 @@ def noisy(items, mixed: str | None) -> Iterator[dict]:
   if mixed is None:
     yield from items
     return
-  degrade = _compiled(mixed)
   for index, item in enumerate(items):
-    key = jax.random.fold_in(jax.random.key(_MIXED_SEED), index)
-    white = np.float32(item["max_value"])
-    degraded, _ = degrade(key, item["clean"] / white)
-    yield item | {"degraded": np.asarray(degraded) * white}
-
-
-@functools.cache
-def _compiled(mixed):
-  return jax.jit(degradations.build(mixed))
+    yield degraded.pair(item, {"name": mixed}, seed=_MIXED_SEED, index=index)
 
 
 def protocol(septuplets: bool) -> protocols.Protocol:

@@ -7,10 +7,9 @@ import pathlib
 import pickle
 import zipfile
 
-import jax
 import numpy as np
 import pytest
-from flax import linen, traverse_util
+from flax import traverse_util
 
 from experiments import evaluate
 from vidrestore_jax import cli, converters, models, released
@@ -206,17 +205,12 @@ def test_axes_of_every_kind_go_there_and_back():
       "KERNEL": ((5, 2, 3, 4), (3, 4, 2, 5)),
       "TRANSPOSED": ((2, 5, 3, 4), (3, 4, 2, 5)),
       "VECTOR": ((5,), (5,)),
-      "SLOPE": ((1,), ()),
   }
   for name, (theirs, ours) in cases.items():
     kind = getattr(torch_layouts, name)
     value = generator.normal(size=theirs)
     assert kind.ours(value).shape == ours
     np.testing.assert_array_equal(kind.theirs(kind.ours(value)), value)
-  params = linen.PReLU().init(jax.random.key(0), np.zeros(3, "f4"))["params"]
-  (rule,) = torch_layouts.prelu("act", "act")
-  assert rule.path == "params/act/negative_slope"
-  assert rule.kind.theirs(np.asarray(params["negative_slope"])).shape == (1,)
 
 
 def test_arguments_that_shapes_do_not_tell_come_from_the_command_line(

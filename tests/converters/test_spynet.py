@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from vidrestore_jax import models
-from vidrestore_jax.converters import spynet as converter
-from vidrestore_jax.converters import torch_layouts
+from vidrestore_jax.converters import spynet, torch_layouts
 
 WIDTHS = (8, 4, 6, 2)  # Input, two hidden layers, flow.
 
@@ -20,6 +19,12 @@ def _tensors(levels=2):
       tensors[f"{stem}.weight"] = rng.normal(size=shape).astype(np.float32)
       tensors[f"{stem}.bias"] = rng.normal(size=shape[:1]).astype(np.float32)
   return tensors
+
+
+def _converted(tensors, **config):
+  """Arguments and variables of the model."""
+  found = torch_layouts.to_variables("spynet", spynet.LAYOUTS, tensors, config)
+  return found.kwargs, found.variables
 
 
 def _renamed(tensors, rule):
@@ -47,10 +52,10 @@ def _renamed(tensors, rule):
 ])
 def test_every_layout_gives_the_same_variables(rule):
   tensors = _tensors()
-  kwargs, variables = converter.from_tensors(tensors)
+  kwargs, variables = _converted(tensors)
   assert kwargs["widths"] == (4, 6) and kwargs["kernel"] == 3
   renamed = _renamed(tensors, rule)
-  other_kwargs, others = converter.from_tensors(renamed)
+  other_kwargs, others = _converted(renamed)
   assert other_kwargs == kwargs
   for level in range(2):
     for layer in range(3):
@@ -63,7 +68,7 @@ def test_every_layout_gives_the_same_variables(rule):
   model = models.build("spynet", **kwargs)
   written = [
       torch_layouts.to_tensors(model, variables, layout)
-      for layout in converter.LAYOUTS
+      for layout in spynet.LAYOUTS
   ]
   (back,) = (one for one in written if one.keys() == renamed.keys())
   for name, value in renamed.items():
@@ -73,24 +78,24 @@ def test_every_layout_gives_the_same_variables(rule):
 def test_leftover_missing_and_broken_tensors_are_refused():
   tensors = _tensors()
   with pytest.raises(ValueError, match="no rule for mean"):
-    converter.from_tensors(tensors | {"mean": np.zeros(3)})
+    _converted(tensors | {"mean": np.zeros(3)})
   bias = "basic_module.1.basic_module.2.bias"
   missing = {k: v for k, v in tensors.items() if k != bias}
   with pytest.raises(ValueError, match=f"{bias} missing"):
-    converter.from_tensors(missing)
+    _converted(missing)
   with pytest.raises(ValueError, match="NaN"):
-    converter.from_tensors(tensors | {bias: np.full(6, np.nan)})
+    _converted(tensors | {bias: np.full(6, np.nan)})
   weight = "basic_module.1.basic_module.2.weight"
   with pytest.raises(ValueError, match=f"{weight} has shape"):
-    converter.from_tensors(tensors | {weight: np.zeros((6, 4, 5, 5))})
+    _converted(tensors | {weight: np.zeros((6, 4, 5, 5))})
   with pytest.raises(ValueError, match="holds no tensors"):
-    converter.from_tensors({})
+    _converted({})
 
 
 def test_the_coarsest_levels_can_be_taken_alone():
   tensors = _tensors(levels=3)
-  kwargs, variables = converter.from_tensors(tensors, levels=2)
-  _, whole = converter.from_tensors(tensors)
+  kwargs, variables = _converted(tensors, levels=2)
+  _, whole = _converted(tensors)
   assert kwargs["levels"] == 2
   assert set(variables["params"]) == {"level_0", "level_1"}
   np.testing.assert_array_equal(
@@ -98,19 +103,6 @@ def test_the_coarsest_levels_can_be_taken_alone():
       whole["params"]["level_1"]["conv_0"]["conv"]["bias"],
   )
   with pytest.raises(ValueError, match=r"basic_module\.3\..* missing"):
-    converter.from_tensors(tensors, levels=4)
+    _converted(tensors, levels=4)
   with pytest.raises(ValueError, match="one level or more"):
-    converter.from_tensors(tensors, levels=0)
-
-
-def test_files_that_are_no_archive_are_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match="no checkpoint"):
-    converter.convert(tmp_path / "none.npz")
-  broken = tmp_path / "broken.npz"
-  broken.write_bytes(b"PK\x03\x04 not a zip")
-  with pytest.raises(ValueError, match="not a readable .npz"):
-    converter.convert(broken)
-  pickled = tmp_path / "pickled.npz"
-  np.savez(pickled, weight=np.array([{"a": 1}], dtype=object))
-  with pytest.raises(ValueError, match="not a readable .npz"):
-    converter.convert(pickled)
+    _converted(tensors, levels=0)

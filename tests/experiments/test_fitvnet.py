@@ -20,6 +20,7 @@ from experiments import (
     paper_numbers,
 )
 from experiments.benchmarks import frame_time
+from vidrestore_jax import degradations
 from vidrestore_jax.inference import frames_io
 from vidrestore_jax.metrics import baselines, deviation, protocols
 from vidrestore_jax.shapes import Restored
@@ -106,7 +107,7 @@ def test_tables_1_and_2_are_on_the_mixed_noise(clips, tmp_path, capsys):
   )
   assert [c["heading"] for c in first["columns"]] == ["sigma 25", "mixed"]
   assert first["mixed"]["name"] == mixed
-  degrade = fitvnet_tables._compiled(mixed)
+  degrade = jax.jit(degradations.build(mixed))
   psnr, indices = [], []
   for seed in range(2):
     key = jax.random.fold_in(jax.random.key(first["mixed"]["seed"]), seed)

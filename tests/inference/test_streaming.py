@@ -10,7 +10,7 @@ from vidrestore_jax.inference import streaming, tiling
 from vidrestore_jax.shapes import Restored
 
 # The quantiser is off ("noq"), so that two programs may be held together
-# tightly: design.md, "Equality under rounding".
+# tightly: a symbol near a half may flip.
 TINY = dict(
     feature_refiner="noq",
     widths=(4, 8),

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidrestore_jax import models
-from vidrestore_jax.converters import spynet as converter
+from vidrestore_jax import converters, models
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def reference():
 
 
 def test_full_frame_flow_equals_the_published_network(reference):
-  kwargs, variables = converter.convert(reference["weights"])
+  kwargs, variables, _ = converters.read("spynet", reference["weights"])
   assert kwargs["levels"] == 6
   flow = jax.jit(models.build("spynet", **kwargs).apply)(
       variables, *reference["frames"]
@@ -42,7 +41,9 @@ def test_full_frame_flow_equals_the_published_network(reference):
 
 
 def test_crop_uses_the_three_coarsest_networks(reference):
-  kwargs, variables = converter.convert(reference["weights"], levels=3)
+  kwargs, variables, _ = converters.read(
+      "spynet", reference["weights"], config={"levels": 3}
+  )
   crops = [
       reference[name].transpose(0, 2, 3, 1) for name in ("crop_one", "crop_two")
   ]

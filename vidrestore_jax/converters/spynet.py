@@ -17,15 +17,9 @@ import dataclasses
 import re
 
 import jax
-import numpy as np
 
-from vidrestore_jax.converters import checkpoints, parity
-from vidrestore_jax.converters.torch_layouts import (
-    KERNEL,
-    Layout,
-    Rule,
-    to_variables,
-)
+from vidrestore_jax.converters import parity
+from vidrestore_jax.converters.torch_layouts import KERNEL, Layout, Rule
 
 # Flow in pixels, up to 4 of them; one evaluation of the original network in
 # float32 is up to 2e-5 from float64 itself.
@@ -97,36 +91,6 @@ LAYOUTS = (
         step=1,
     ),
 )
-
-
-def convert(path, *, levels: int | None = None):
-  """Reads a checkpoint.
-
-  Args:
-    path: a file of `checkpoints.SUFFIXES` in one of the layouts above.
-    levels: use the coarsest so many levels only, as the original code does on
-      small frames; all of them by default.
-
-  Returns:
-    The pair (arguments of `models.spynet.build`, variables).
-
-  Raises:
-    FileNotFoundError: no such file.
-    ValueError: not readable, or a tensor that is unknown, missing, of the wrong
-      shape or not finite.
-  """
-  tensors = checkpoints.read(path).tensors
-  return from_tensors(tensors, levels=levels, origin=str(path))
-
-
-def from_tensors(
-    tensors, *, levels: int | None = None, origin: str = "The checkpoint"
-):
-  """As `convert`, from a mapping of names to OIHW arrays."""
-  config = {} if levels is None else {"levels": levels}
-  arrays = {name: np.asarray(value) for name, value in tensors.items()}
-  converted = to_variables("spynet", LAYOUTS, arrays, config, origin=origin)
-  return converted.kwargs, converted.variables
 
 
 def outputs(model, variables, reference):

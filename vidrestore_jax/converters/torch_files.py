@@ -29,6 +29,13 @@ _PROTOCOL = 1001
 # More numbered objects than any checkpoint has.
 _MEMO = 1_000_000
 _AXES = 64  # PyTorch's limit, and NumPy's.
+# How `zipfile`, the unpickler and what it calls fail on damaged or forged data:
+# opcodes may bring any values to any place.
+_DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError,
+    RuntimeError, TypeError, ValueError, pickle.PickleError, struct.error,
+    zipfile.BadZipFile,
+)
 _DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -217,8 +224,7 @@ def read(path):
     return _read_stream(data)
   except _RefusedError as error:
     raise ValueError(f"{path} {error}.") from None
-  except Exception as error:
-    # Damaged or forged data fails in the unpickler in almost any way.
+  except _DAMAGE as error:
     raise ValueError(
         f"{path} is damaged or no PyTorch checkpoint ({type(error).__name__})."
         " Copy or download it again."

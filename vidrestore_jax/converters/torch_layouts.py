@@ -35,8 +35,6 @@ TRANSPOSED = Kind(
     lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1)
 )
 VECTOR = Kind(lambda x: x, lambda x: x)
-# One slope for all channels, PyTorch's default, is a scalar of flax's PReLU.
-SLOPE = Kind(lambda x: x.reshape(()), lambda x: x.reshape(1))
 
 
 class Rule(NamedTuple):
@@ -79,11 +77,6 @@ def batch_norm(name: str, path: str):
   yield Rule(f"{name}.num_batches_tracked", None)
 
 
-def prelu(name: str, path: str):
-  """Rules of a PReLU with one slope."""
-  yield Rule(f"{name}.weight", f"params/{path}/negative_slope", SLOPE)
-
-
 class Shapes(dict):
   """Shapes by PyTorch's names; a name that is missing is an error."""
 
@@ -100,10 +93,6 @@ class Shapes(dict):
           f"{name} has shape {shape}, but is a kernel of four axes there"
       )
     return shape
-
-  def count(self, pattern: str) -> int:
-    """How many names match a regular expression in full."""
-    return sum(bool(re.fullmatch(pattern, name)) for name in self)
 
 
 def _drop_none(name, model):

@@ -16,6 +16,15 @@ from vidrestore_jax.layers.resample import depth_to_space
 kernel_init = nn.initializers.lecun_normal()
 
 
+def kaiming_normal(gain: float = 2.0):
+  """He et al., ICCV 2015: variance gain / fan-in; not truncated, as PyTorch's.
+
+  Args:
+    gain: 2 in front of a ReLU, 1 where a variance is to be kept.
+  """
+  return nn.initializers.variance_scaling(gain, "fan_in", "normal")
+
+
 class Conv(nn.Module):
   """A k x k convolution, zero-padded by k // 2 on every side.
 

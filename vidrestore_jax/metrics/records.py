@@ -145,6 +145,21 @@ _FASTDVDNET = Protocol(
     ),
 )
 
+_CRVD_RAW = dataclasses.replace(
+    _RGB_UINT8,
+    name="crvd_raw",
+    rounding="dn12_truncate",
+    colour="bayer",
+    peak=1.0,
+    ssim="uniform7",
+    source=(
+        "cao-cong/RViDeNet test_indoor.py and utils.py: PSNR on the mosaic"
+        " truncated to integer DN, range 1; SSIM the mean of the four packed"
+        " planes, scikit-image's defaults. Here truth below black counts as"
+        " black"
+    ),
+)
+
 RECORDS = (
     _FASTDVDNET,
     dataclasses.replace(
@@ -249,38 +264,17 @@ RECORDS = (
             " of doubles)"
         ),
     ),
-    Protocol(
-        name="crvd_raw",
-        rounding="dn12_truncate",
-        colour="bayer",
-        border=0,
-        peak=1.0,
-        frames=None,
-        pooling="frame_clip_set",
-        noise=None,
-        source=(
-            "cao-cong/RViDeNet test_indoor.py and utils.py: PSNR on the mosaic"
-            " truncated to integer DN, range 1; SSIM the mean of the four"
-            " packed planes, scikit-image's defaults. Here truth below black"
-            " counts as black"
-        ),
-        ssim="uniform7",
-    ),
-    Protocol(
+    _CRVD_RAW,
+    dataclasses.replace(
+        _CRVD_RAW,
         name="crvd_srgb",
         rounding="uint8_truncate",
         colour="isp",
-        border=0,
-        peak=1.0,
-        frames=None,
-        pooling="frame_clip_set",
-        noise=None,
         source=(
             "as cao-cong/RViDeNet test_indoor.py (both sides through an ISP,"
             " clipped, truncated to 8 bit), but through the plain ISP of"
             " metrics/raw.py with CRVD's camera, not RViDeNet's pretrained CNN:"
             " not comparable with published numbers"
         ),
-        ssim="uniform7",
     ),
 )

@@ -11,7 +11,7 @@ models/network_dncnn.py), which is told the noise level.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import GroupedConv
+from vidrestore_jax.layers.convolution import GroupedConv, kaiming_normal
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -19,9 +19,6 @@ from vidrestore_jax.shapes import (
     check_noise,
     check_rank,
 )
-
-# Not truncated, as the release's.
-_kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class DnCNN(nn.Module):
@@ -91,7 +88,7 @@ class DnCNN(nn.Module):
       x = GroupedConv(
           self.channels if last else self.width,
           use_bias=self.bias,
-          kernel_init=_kaiming_normal,
+          kernel_init=kaiming_normal(),
           dtype=self.dtype,
           name=f"conv_{i}",
       )(x)

@@ -15,7 +15,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import GroupedConv
+from vidrestore_jax.layers.convolution import GroupedConv, kaiming_normal
 from vidrestore_jax.layers.resample import depth_to_space
 from vidrestore_jax.shapes import (
     Restored,
@@ -31,10 +31,8 @@ _TRIPLET = 3  # Frames that a block sees.
 # from one of the input that it depends on.
 BLOCK_HALO = 40
 
-# Not truncated, as PyTorch's.
-_kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-# A hundredth of that.
-_small_normal = nn.initializers.variance_scaling(2e-4, "fan_in", "normal")
+# Of a kernel's variance, where it starts a hundred times smaller.
+_SMALL_GAIN = 2e-4
 
 
 class ConvBlock(nn.Module):
@@ -69,7 +67,7 @@ class ConvBlock(nn.Module):
           stride=1 if i else self.stride,
           groups=1 if i else self.groups,
           use_bias=not self.batch_norm,
-          kernel_init=_small_normal if small else _kaiming_normal,
+          kernel_init=kaiming_normal(_SMALL_GAIN if small else 2.0),
           dtype=self.dtype,
           name=f"conv_{i}",
       )(x)

@@ -15,12 +15,14 @@ the frame, and five up-samplings make that 2. One more stride, on row 2b or 2a,
 mends it and every concatenation at once; see REPAIRED.
 """
 
-import functools
-
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import Conv, TransposedConv
+from vidrestore_jax.layers.convolution import (
+    Conv,
+    TransposedConv,
+    kaiming_normal,
+)
 from vidrestore_jax.layers.resample import max_pool, upsample_nearest
 from vidrestore_jax.shapes import (
     Restored,
@@ -87,11 +89,6 @@ _SHARED = {
     **{f"dec_{level}{row}": f"dec_4{row}" for level in "32" for row in "ab"},
     **{f"up_{level}": "up_3" for level in "21"},
 }
-
-# Kaiming-normal, as both codes; a linear output keeps its input's variance.
-_kaiming = functools.partial(
-    nn.initializers.variance_scaling, mode="fan_in", distribution="normal"
-)
 
 
 class Noise2Noise(nn.Module):
@@ -192,7 +189,7 @@ class Noise2Noise(nn.Module):
         layers[name] = kind(
             features,
             dtype=self.dtype,
-            kernel_init=_kaiming(gain),
+            kernel_init=kaiming_normal(gain),
             name=name,
             **kwargs,
         )
@@ -222,6 +219,7 @@ class Noise2Noise(nn.Module):
       rows = (2 * self.width,) * 2 if level > 1 else self.output_widths
       for row, features in zip("ab", rows):
         x = conv(f"dec_{level}{row}", features, x)
+    # Kaiming-normal as both codes; a linear output keeps its input's variance.
     gain = 1.0 if self.output_slope == 1 else 2.0
     x = layer(Conv, "dec_0", self.channels, gain)(x).astype(jnp.float32)
     return nn.leaky_relu(x, self.output_slope) + self.offset

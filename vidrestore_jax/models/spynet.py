@@ -1,6 +1,6 @@
 """SpyNet: optical flow by a spatial pyramid (Ranjan and Black, 1611.00850).
 
-The motion estimator of NCFL (spec section 2.1), BasicVSR and EDVR's relatives.
+The motion estimator of NCFL, BasicVSR and EDVR's relatives.
 Level 0 is the coarsest. Each level warps the reference by the flow found so
 far, and a small network predicts what is missing.
 """

@@ -1,6 +1,6 @@
 """The restoration networks of NCFL: the CAB U-Net and the W-Net.
 
-NCFL's supplementary, section 2 and figures 3 and 4; spec sections 2.5 and 2.6.
+NCFL's supplementary, section 2 and figures 3 and 4.
 Both map a stack of channels to (restored residual, feature); NCFL feeds them
 the noisy frame beside the temporal feature. Usable alone for single images.
 """

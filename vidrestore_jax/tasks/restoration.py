@@ -1,7 +1,7 @@
 """Supervised restoration of clips, with NCFL's rate term in a first stage.
 
 L = MSE + lambda * bits per pixel for the first `rate_steps` steps, MSE alone
-afterwards (NCFL's supplementary, section 3; spec section 3). A recurrent model
+afterwards (NCFL's supplementary, section 3). A recurrent model
 restores every frame of a clip, a windowed one the middle frame; a windowed
 model's call takes `train=True` and may then update its state, such as the
 statistics of batch normalisation.
@@ -17,6 +17,7 @@ from vidrestore_jax import degradations
 from vidrestore_jax.layers.entropy import bits_per_pixel
 from vidrestore_jax.tasks import losses
 
+_OFFSET_KEY = 2**31 - 1
 ERRORS = {
     "mse": losses.mean_squared_error,
     "half_sse": losses.half_squared_error,
@@ -149,8 +150,9 @@ class Restoration:
   def _add_offset(self, key, clip):
     """The clip, with the constant that `offset` says where it is drawn."""
     probability, deviation = self.offset
-    # Folded in, so that the degradation's own draws do not depend on it.
-    draw, there = jax.random.split(jax.random.fold_in(key, 1))
+    # A key that no degradation makes of its own: JAX's `split` gives what
+    # `fold_in` gives of 0, 1, 2 ...
+    draw, there = jax.random.split(jax.random.fold_in(key, _OFFSET_KEY))
     constant = deviation * jax.random.normal(draw)
     return clip + jnp.where(
         jax.random.bernoulli(there, probability), constant, 0.0
