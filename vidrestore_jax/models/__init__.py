@@ -1,6 +1,6 @@
 """Models, one paper per file. The file's name is the model's name.
 
-A restoration model says which of two kinds it is:
+A restoration model says which of three kinds it is:
 
 - `recurrent`: `step(state, frame, noise) -> (state, Restored)` and
   `init_state(frame)`; called on a clip it is a scan of that step.
@@ -13,6 +13,13 @@ A restoration model says which of two kinds it is:
   of `[B, 2 stages[index] + 1, H, W, C]` results of the stage before: streams
   keep what each stage made. Where the first stage is a restorer by itself,
   `first_stage(variables)` is it as (model, variables), to be measured beside.
+- `bidirectional`: called with `(clip, noise, *, train=False)` on
+  `[B, T, H, W, C]` it restores every frame, each from all the others.
+
+A model of super-resolution has a `scale` above 1: its input is the small one,
+its `frames` are `scale` times as high and as wide. `aux["hr_features"]`
+`[B, H, W, F]` (`[B, T, H, W, F]` for a clip), at the size of its output, is
+what its last convolution sees; it is what distillation compares.
 """
 
 import importlib
