@@ -455,6 +455,9 @@ def test_what_cannot_be_shown_is_refused(tmp_path, capsys):
       (["procedural", "--out", tmp_path / "no" / "x.png"], ["no folder"]),
       (["procedural", "--set=height"], ["KEY=VALUE", "'height'"]),
       (["procedural", "--split=test"], ["takes no argument split"]),
+      (["davis", "--split=val", "--set=split=train"],
+       ["gives split twice", "'val'", "--set split=train"]),
+      (["folders", "--from=x", "--set=clean=y"], ["clean twice", "--from"]),
       (["raw"], ["needs the argument source"]),
       (["kinetics"], ["'kinetics'", "davis"]),
       (["folders", "--from", tmp_path], ["holds no frame"]),
@@ -619,6 +622,10 @@ def test_degrade_leaves_nothing_half_written(tmp_path, monkeypatch, capsys):
        ["name=davis sets no name"]),
       ([tmp_path / "in", tmp_path / "x", jpeg, "--set",
         "degradation.name=rain.streaks"], ["sets no name"]),
+      ([tmp_path / "in", tmp_path / "x", jpeg, "--set=clean=other"],
+       ["gives clean twice", "other"]),
+      ([tmp_path / "in", tmp_path / "x", "--degradation=haze.scattering",
+        "--set=degradation.depth=far"], ["depth needs to be an array", "far"]),
   ):
     _fails(capsys, _run("data", "degrade", *arguments), *fragments)
   assert _run(*again) == 0

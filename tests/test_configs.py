@@ -306,6 +306,24 @@ def test_a_synthetic_variant_trains_on_pairs_it_makes(
   assert metrics["loss"].shape == ()
 
 
+def test_the_variant_of_haze_takes_a_real_step_as_a_law(little_data):
+  full = load("ncfl_revide", "synthetic").model
+  config = in_little(load("ncfl_revide", "synthetic"))
+  kept = ("scattering", "standardize", "residual", "fold")
+  config.model.update({key: full[key] for key in kept} | {"fold": 2})
+  built = job.build(config)
+  assert built.model.scattering
+  config.patch_size = built.model.stride
+  zeros, batch = little_batches(config)
+  before = jax.jit(built.create_state, compiler_options=FAST)(zeros)
+  step = jax.jit(built.train_step, compiler_options=FAST)
+  after, metrics = step(before, batch)
+  assert all(np.isfinite(value) for value in metrics.values())
+  old, new = (s.params["restoration"]["output"] for s in (before, after))
+  moved = jax.tree.map(lambda a, b: (a != b).any(), old, new)
+  assert all(jax.tree.leaves(moved))
+
+
 MEASURED = set()
 
 

@@ -166,7 +166,7 @@ def _show(arguments):
     raise FileNotFoundError(f"There is no folder {out.parent} for {out.name}.")
   given, degradation = settings(arguments)
   if arguments.origin is not None:
-    given[origin_key(name)] = arguments.origin
+    put(given, origin_key(name), arguments.origin, "--from")
   if name == "procedural":  # As many as are drawn.
     given.setdefault("size", count)
   elif degradation is None and (name == "folders" or name in builders()):
@@ -202,7 +202,7 @@ def settings(arguments):
           " prepared set --name=NAME."
       )
     if not option:
-      source[key] = literal(value)
+      put(source, key, literal(value), f"--set {text}")
       continue
     if part != "degradation" or arguments.degradation is None:
       raise ValueError(
@@ -210,10 +210,27 @@ def settings(arguments):
           " degradation are set so, beside --degradation=NAME. An argument of"
           " the source is --set KEY=VALUE."
       )
-    degradation[option] = literal(value)
+    put(degradation, option, literal(value), f"--set {text}")
   if arguments.degradation is None:
     return source, None
   return source, {**degradation, "name": arguments.degradation}
+
+
+def put(given, key, value, by: str):
+  """Puts an argument among those given; ValueError where it is there already.
+
+  Args:
+    given: arguments by name; changed.
+    key: of the argument.
+    value: of the argument.
+    by: how this command line gives it.
+  """
+  if key in given:
+    raise ValueError(
+        f"The command line gives {key} twice: {given[key]!r}, and by {by}."
+        " Leave one out."
+    )
+  given[key] = value
 
 
 def _source(name, settings, degradation):

@@ -82,8 +82,11 @@ def _degrade(arguments):
       name = _name(item["name"], names)
       for folder, key in zip(folders, ("degraded", "clean")):
         frames += _write_clip(folder / name, item, key)
+      bits = 8 * item["degraded"].dtype.itemsize
       card = item["card"] | {
           "seed": arguments.seed, "index": index, "clip": item["name"],
+          # Whatever the degradation itself does.
+          "files": f"PNG of {bits} bits: rounded, clipped to their range",
       }
       text = json.dumps(card, indent=2)
       (folders[0] / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -105,7 +108,8 @@ def _degraded_source(arguments):
   given, degradation = cli_data.settings(arguments)
   if not _is_source(name):
     name = _kind(arguments.name)
-    given[cli_data.origin_key(name)] = arguments.name
+    origin = cli_data.origin_key(name)
+    cli_data.put(given, origin, arguments.name, f"the source {arguments.name}")
   if name in ("folders", "videos", *cli_data.builders()):
     given.setdefault("length", None)  # Whole sequences.
   source = degraded.DegradedClips(

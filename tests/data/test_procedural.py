@@ -1,5 +1,6 @@
 """Procedural clips: deterministic, and their flow is the true one."""
 
+import functools
 import itertools
 import pickle
 
@@ -231,6 +232,30 @@ def test_auto_exposure_spans_black_to_white_and_changes_nothing_else():
   assert np.ptp(after) < 0.4 < np.ptp(before)
   assert 0.3 < after.mean() < 0.55
 
+
+def test_saturation_moves_colours_and_keeps_their_grey():
+  clips = functools.partial(
+      procedural.ProceduralClips, 4, length=2, height=32, width=32, seed=5
+  )
+  plain = clips()
+  for factor in (0.0, 0.5, 2.0):
+    changed = clips(saturation=(factor, factor))
+    before = plain[1]["clean"].astype(np.float32)
+    after = changed[1]["clean"].astype(np.float32)
+    grey = before.mean(-1, keepdims=True)
+    wanted = (grey + factor * (before - grey)).clip(0, 255)
+    np.testing.assert_allclose(after, wanted, atol=0.501)
+  # One factor for a clip, another for the next.
+  drawn = clips(saturation=(0.2, 0.9))
+  factors = []
+  for i in range(4):
+    before, after = (
+        np.float64(s[i]["clean"]).std(-1) for s in (plain, drawn)
+    )
+    factors.append(after.mean() / before.mean())
+  assert 0.15 < min(factors) < max(factors) - 0.1 < 0.85
+  with pytest.raises(ValueError, match="0 <= low <= high"):
+    clips(saturation=(2.0, 1.0))
 
 def test_surfaces_larger_than_a_page_are_covered_by_repeating_it():
   rng = np.random.default_rng(0)

@@ -151,6 +151,9 @@ def test_arrays_of_another_shape_are_named():
     _haze(_clip(), depth=np.ones((4, 8, 8)))
   with pytest.raises(ValueError, match=r"\[3, 2\], but has shape \(4, 2\)"):
     _haze(_clip(), motion=np.ones((4, 2)))
+  for name in ("depth", "motion"):
+    with pytest.raises(ValueError, match=f"{name} needs to be an array of"):
+      _haze(_clip(), **{name: "foo"})
   with pytest.raises(ValueError, match="beta needs 0.0 <= low"):
     _haze(_clip(), beta=(-1.0, 1.0))
 

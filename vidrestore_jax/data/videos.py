@@ -409,7 +409,8 @@ def _import_av():
 def _open(file):
   """The pair (container, video stream) of a file."""
   av = _import_av()
-  with _named(file, "at its start"):
+  # An mp4 may have its index at its end: cut short, it cannot be opened.
+  with _named(file, "(at its start, or cut short before its index)"):
     container = av.open(str(file))
   with container:
     streams = [

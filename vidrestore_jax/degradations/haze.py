@@ -81,7 +81,7 @@ def scattering(
   if depth is None:
     if motion is None:
       motion = estimate_motion(clip)
-    motion = np.asarray(motion, np.float64)
+    motion = _numbers("motion", motion, "pixels [T - 1, 2]")
     if motion.shape != (len(clip) - 1, 2):
       raise ValueError(
           f"motion needs one (x, y) for each step, [{len(clip) - 1}, 2], but"
@@ -97,7 +97,7 @@ def scattering(
         "motion_px": motion.tolist(),
     }
     depth = _scene(rng, clip.shape[:3], nearest, farthest, count, motion)
-  depth = np.asarray(depth, np.float32)
+  depth = _numbers("depth", depth, "metres [T, H, W]").astype(np.float32)
   if depth.shape != clip.shape[:3]:
     raise ValueError(
         f"depth needs the clip's shape {clip.shape[:3]}, but has"
@@ -111,6 +111,17 @@ def scattering(
   colour = colour.astype(np.float32)
   hazy = colour + (clip - colour) * transmission[..., None]
   return hazy, card
+
+
+def _numbers(name, value, what):
+  """`value` as float64; ValueError where it is no array of numbers."""
+  try:
+    return np.asarray(value, np.float64)
+  except (TypeError, ValueError):
+    raise ValueError(
+        f"{name} needs to be an array of {what}, but is"
+        f" {type(value).__name__} {value!r:.80}."
+    ) from None
 
 
 def estimate_motion(clip):

@@ -152,7 +152,7 @@ def streaks(
       "length_px": ranges.uniform("length", length, rng, 0.0),
       "width_px": ranges.uniform("width", width, rng, 0.0),
       "depth": ranges.uniform("depth", depth, rng, 1.0),
-      "exposure": ranges.uniform("exposure", exposure, rng, 0.01),
+      "exposure": ranges.uniform("exposure", exposure, rng, 0.01, 1.0),
       "opacity": ranges.uniform("opacity", opacity, rng, 0.0, 1.0),
       "brightness": ranges.uniform("brightness", brightness, rng, 0.0, 1.0),
       "occlusion": ranges.uniform("occlusion", occlusion, rng, 0.0, 1.0),

@@ -31,7 +31,7 @@ from vidrestore_jax.layers.resample import (
     upsample_bilinear,
 )
 from vidrestore_jax.layers.residual import ResBlock
-from vidrestore_jax.layers.scattering import clear_view
+from vidrestore_jax.layers.scattering import CUES, clear_view, haze_cues
 from vidrestore_jax.layers.warp import backward_warp
 from vidrestore_jax.models import spynet, unet
 from vidrestore_jax.shapes import (
@@ -447,7 +447,9 @@ class NCFL(nn.Module):
 
     mean, deviation = self.standardize
     observed = (frame - mean) / deviation
-    if self.fold > 1:
+    if self.scattering:
+      observed = haze_cues(observed, self.fold)
+    elif self.fold > 1:
       observed = space_to_depth(observed, self.fold)
     if noise is not None:
       observed = jnp.concatenate([observed, average_pool(noise, self.fold)], -1)
@@ -473,8 +475,6 @@ class NCFL(nn.Module):
   def _restored(self, frame, output):
     """What the U-Net's output makes of the frame, [B, H, W, C]."""
     if self.scattering:
-      if self.fold > 1:
-        output = upsample_bilinear(output, self.fold)
       return clear_view(frame, output)
     if self.fold > 1:
       output = depth_to_space(output, self.fold)
@@ -564,12 +564,13 @@ def build(
       its noise, so that the next step soon finds something to use in it.
     scattering: the output is instead two maps at 1 / fold of the resolution,
       transmission and airlight, from which `layers.scattering` restores the
-      frame. Haze divides contrast by up to ten: to draw every edge anew, as a
-      residual must, takes far more training than to say by how much. Needs
+      frame; and the network sees only what of the frame tells of haze. Haze
+      divides contrast by up to ten: to draw every edge anew, as a residual
+      must, takes far more training than to say by how much. Needs
       residual=False.
     standardize: mean and standard deviation of frames as the network is to see
       them. Haze leaves a tenth of the contrast on a pale mean, which a short
-      run would first have to undo.
+      run would first have to undo. The noise map stays in units of the frame.
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over.
@@ -660,7 +661,7 @@ def build(
           chosen["skip"],
           reduction,
           dtype,
-          frame_channels=folded,
+          frame_channels=channels + CUES if scattering else folded,
       ),
       channels=channels,
       feature_channels=chosen["feature_channels"],
