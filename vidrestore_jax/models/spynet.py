@@ -23,8 +23,8 @@ from vidrestore_jax.shapes import (
 )
 
 # Statistics of ImageNet in RGB, [0, 1] units (torchvision's).
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class FlowLevel(nn.Module):
@@ -144,7 +144,7 @@ class SpyNet(nn.Module):
   def _pool(self, frame):
     """Frames from the coarsest level to the finest."""
     if self.normalize:
-      frame = (frame - jnp.array(_IMAGENET_MEAN)) / jnp.array(_IMAGENET_STD)
+      frame = (frame - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
     frames = [frame.astype(self.dtype)]
     for _ in range(self.levels - 1):
       frames.append(average_pool(frames[-1]))
