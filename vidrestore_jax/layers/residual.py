@@ -1,8 +1,10 @@
 """Residual blocks without normalisation."""
 
+import functools
+
 import flax.linen as nn
 
-from vidrestore_jax.layers.convolution import Conv
+from vidrestore_jax.layers.convolution import Conv, kernel_init
 
 
 class ResBlock(nn.Module):
@@ -12,10 +14,14 @@ class ResBlock(nn.Module):
   """
 
   dtype: str = "float32"
+  kernel_init: nn.initializers.Initializer = kernel_init
 
   @nn.compact
   def __call__(self, x):
     """Maps [B, H, W, C] to [B, H, W, C]."""
     channels = x.shape[-1]
-    y = nn.relu(Conv(channels, dtype=self.dtype, name="conv_0")(x))
-    return x + Conv(channels, dtype=self.dtype, name="conv_1")(y)
+    conv = functools.partial(
+        Conv, channels, dtype=self.dtype, kernel_init=self.kernel_init
+    )
+    y = nn.relu(conv(name="conv_0")(x))
+    return x + conv(name="conv_1")(y)
