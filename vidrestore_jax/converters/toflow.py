@@ -12,7 +12,7 @@ enlarged frames; --config.scale=1 is for those that denoise.
 """
 
 import dataclasses
-import functools
+import re
 
 import jax
 
@@ -42,11 +42,23 @@ def _layout(name, restoring, flow_conv, flow_norm, step, *, constants):
     constants: whether the files hold the mean and deviation of ImageNet.
   """
 
+  def infer(shapes):
+    pattern = re.escape(flow_conv.format(level=0, layer="#") + ".weight")
+    pattern = pattern.replace(re.escape("#"), r"(\d+)")
+    weights = {
+        int(match[1]): shapes.kernel(match[0])
+        for match in (re.fullmatch(pattern, name) for name in shapes)
+        if match and len(shapes[match[0]]) == 4  # Not a normalisation's.
+    }
+    return dict(
+        width=shapes.kernel(f"{restoring.format(1)}.weight")[0],
+        flow_widths=tuple(weights[i][0] for i in sorted(weights)[:-1]),
+    )
+
   def rules(model):
-    del model  # All models have the same.
     if constants:
       yield from imagenet()
-    last = len(toflow.WIDTHS)
+    last = len(model.flow_widths)
     for level in range(toflow.LEVELS):
       for i in range(last + 1):
         path = f"flow_{level}/conv_{i}" + ("/conv" if i == last else "")
@@ -62,7 +74,7 @@ def _layout(name, restoring, flow_conv, flow_norm, step, *, constants):
       name=name,
       example=f"{restoring.format(1)}.weight",
       marker=rf"{restoring.format(1)}\.weight",
-      infer=lambda shapes: {},
+      infer=infer,
       rules=rules,
   )
 
@@ -95,23 +107,19 @@ def outputs(model, variables, reference):
     the others, and before them.
   """
   window = parity.clips(reference)
+  plain = dataclasses.replace(model, scale=1, official_order=False)
+  official = dataclasses.replace(plain, official_order=True)
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def run(model, variables):
-    def parts(model):
-      return *model.align(window), model(window).frames
+  @jax.jit
+  def run(variables):
+    flows, aligned = plain.apply(variables, window, method="align")
+    return {
+        "flows": flows,
+        "output": plain.apply(variables, window).frames,
+        "output_official_order": official.apply(variables, window).frames,
+    }, aligned
 
-    return model.apply(variables, method=parts)
-
-  model = dataclasses.replace(model, scale=1, official_order=False)
-  flows, aligned, output = run(model, variables)
-  model = dataclasses.replace(model, official_order=True)
-  *_, official = run(model, variables)
-  found = {
-      "flows": flows,
-      "output": output,
-      "output_official_order": official,
-  }
+  found, aligned = run(variables)
   found = {name: parity.channels_first(array) for name, array in found.items()}
   aligned = parity.channels_first(aligned)
   shape = (len(aligned), -1, *aligned.shape[-2:])

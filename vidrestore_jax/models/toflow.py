@@ -38,23 +38,21 @@ from vidrestore_jax.shapes import (
 FRAMES = 7
 _MIDDLE = FRAMES // 2
 LEVELS = 4  # Of the flow's pyramid.
-WIDTHS = (32, 64, 32, 16)  # Of a level's hidden layers.
-# Side of each kernel of the restoring network, all but the last 64 wide.
-KERNELS = (9, 9, 1, 1)
-_WIDTH = 64
+KERNELS = (9, 9, 1, 1)  # Sides of those that restore.
 
 _warp = functools.partial(backward_warp, padding="zeros")
 
 
 class FlowLevel(nn.Module):
-  """Five 7x7 convolutions; batch normalisation and ReLU after all but one."""
+  """7x7 convolutions; batch normalisation and ReLU after all but the last."""
 
+  widths: tuple[int, ...] = (32, 64, 32, 16)
   dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x, *, train: bool):
     """[B, h, w, 8] to flow [B, h, w, 2] in float32."""
-    for i, width in enumerate(WIDTHS):
+    for i, width in enumerate(self.widths):
       x = nn.Conv(
           width,
           (7, 7),
@@ -77,7 +75,7 @@ class FlowLevel(nn.Module):
         7,
         kernel_init=small_normal,
         dtype=self.dtype,
-        name=f"conv_{len(WIDTHS)}",
+        name=f"conv_{len(self.widths)}",
     )
     return last(x).astype(jnp.float32)
 
@@ -89,11 +87,15 @@ class TOFlow(nn.Module):
     scale: of the output; 1 for denoising and for frames enlarged already.
     official_order: the middle frame comes first among those that are warped, as
       weights of the authors' own release have it.
+    width: channels of the convolutions that restore.
+    flow_widths: channels of a flow level's hidden layers.
     dtype: compute dtype; flow and statistics are float32.
   """
 
   scale: int = 4
   official_order: bool = False
+  width: int = 64
+  flow_widths: tuple[int, ...] = (32, 64, 32, 16)
   dtype: str = "float32"
 
   restores = True
@@ -111,10 +113,12 @@ class TOFlow(nn.Module):
     return size // math.gcd(size, self.scale)
 
   def setup(self):
-    self.flow = [FlowLevel(self.dtype) for _ in range(LEVELS)]
+    self.flow = [
+        FlowLevel(self.flow_widths, self.dtype) for _ in range(LEVELS)
+    ]
     self.conv = [
         Conv(
-            self.channels if i == len(KERNELS) - 1 else _WIDTH,
+            self.channels if i == len(KERNELS) - 1 else self.width,
             kernel,
             # Small: training starts from the enlarged frame.
             kernel_init=(
@@ -135,7 +139,7 @@ class TOFlow(nn.Module):
 
     Returns:
       `Restored` with `frames` `[B, H, W, 3]`, H and W `scale` times h and w,
-      and `aux["hr_features"]` `[B, H, W, 64]`, the last ReLU's.
+      and `aux["hr_features"]` `[B, H, W, width]`, the last ReLU's.
 
     Raises:
       ValueError: the window or the noise does not suit the model.
@@ -206,9 +210,14 @@ class TOFlow(nn.Module):
 
 
 def build(
-    *, scale: int = 4, official_order: bool = False, dtype: str = "float32"
+    *,
+    scale: int = 4,
+    official_order: bool = False,
+    width: int = 64,
+    flow_widths: tuple[int, ...] = (32, 64, 32, 16),
+    dtype: str = "float32",
 ) -> TOFlow:
-  """A TOFlow; see the class for the arguments.
+  """A TOFlow; the defaults are the release's, see the class for the arguments.
 
   Raises:
     ValueError: a scale below 1, or a dtype that does not exist.
@@ -216,4 +225,4 @@ def build(
   check_dtype("TOFlow", dtype)
   if scale < 1:
     raise ValueError(f"TOFlow needs a scale of 1 or more, but got {scale}.")
-  return TOFlow(scale, official_order, dtype)
+  return TOFlow(scale, official_order, width, tuple(flow_widths), dtype)
