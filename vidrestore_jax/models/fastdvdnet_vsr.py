@@ -118,6 +118,7 @@ class FastDVDnetVSR(nn.Module):
   recurrent = False
   noise_map = False
   radius = 3
+  border = "replicate"
   scale = 4
   stride = 4
 
