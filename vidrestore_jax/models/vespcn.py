@@ -48,7 +48,6 @@ PRESETS = {
     "compact": (64, 3),
     "std_scale": (64, 20),
 }
-_STRIDE = 4  # Of the coarse flow.
 # Pixels of a flow of 1, which the tanh bounds. In the paper 1 is half the
 # frame; what is learned on patches would then be another motion on frames.
 _UNIT = 32.0
@@ -92,6 +91,11 @@ class Motion(nn.Module):
         name=f"{name}_{len(strides)}",
     )(x)
     return _UNIT * depth_to_space(jnp.tanh(x.astype(jnp.float32)), factor)
+
+
+def motion_stride(enlarged: int = 1) -> int:
+  """Sizes must be multiples of this before frames are enlarged and warped."""
+  return 4 // math.gcd(4, enlarged)
 
 
 def aligned(motion, window):
@@ -203,9 +207,7 @@ class VESPCN(nn.Module):
   @property
   def stride(self) -> int:
     """Sizes of which the input must be a multiple."""
-    if self.preset == "std_scale":  # The flow is of the enlarged frames.
-      return _STRIDE // math.gcd(_STRIDE, self.scale)
-    return _STRIDE
+    return motion_stride(self.scale if self.preset == "std_scale" else 1)
 
   def setup(self):
     self.motion = Motion(self.dtype)
