@@ -94,6 +94,21 @@ def check_channels(name: str, array, channels: int):
     )
 
 
+def check_window(name: str, window, frames: int, channels: int):
+  """Raises ValueError unless `window` is `[B, frames, H, W, channels]`."""
+  check_rank("window", window, "BTHWC")
+  check_channels("window", window, channels)
+  if window.shape[1] != frames:
+    way_out = (
+        "Fold time into the batch." if frames == 1 else
+        "Restore clips with vidrestore_jax.inference.streaming.restore_clip."
+    )
+    raise ValueError(
+        f"{name} takes windows of {frames} frame{'s' * (frames > 1)}, but got"
+        f" {window.shape[1]} in shape {tuple(window.shape)}. {way_out}"
+    )
+
+
 def check_multiple(name: str, height: int, width: int, stride: int):
   """Raises ValueError unless height and width are multiples of `stride`."""
   if height % stride or width % stride:

@@ -2,11 +2,14 @@
 
 Original outputs are an `.npz` in PyTorch's layout, channels before height and
 width. A converter's `outputs(model, variables, reference)` computes what it can
-of them from the inputs beside them, under the same names.
+of them from the inputs beside them, under the same names. An output `name` may
+be kept in part: as `name_s7`, every seventh row and column, or as
+`name_y0-64_x8-72`, a block.
 """
 
 import functools
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from vidrestore_jax.shapes import check_rank
 
 # Float32 of two frameworks, values around [0, 1].
 TOLERANCE = 2e-5
+_PART = re.compile(r"(.+)_(?:s(\d+)|y(\d+)-(\d+)_x(\d+)-(\d+))")
 
 
 def channels_last(array):
@@ -26,8 +30,17 @@ def channels_last(array):
 
 
 def channels_first(array):
-  """[N, H, W, C] to [N, C, H, W]."""
-  return np.asarray(array).transpose(0, 3, 1, 2)
+  """[..., H, W, C] to [..., C, H, W]."""
+  return np.moveaxis(np.asarray(array), -1, -3)
+
+
+def clips(reference):
+  """A reference's `input_u8` `[N, T, C, H, W]` as `[N, T, H, W, C]` in [0, 1].
+  """
+  need(reference, "input_u8")
+  array = reference["input_u8"]
+  check_rank("The input of the original outputs", array, "NTCHW")
+  return np.moveaxis(array, 2, -1).astype(np.float32) / np.float32(255)
 
 
 def need(reference, *keys):
@@ -72,7 +85,8 @@ def compare(found, reference, tolerance: float, path) -> dict:
 
   Args:
     found: our outputs by name.
-    reference: the original's; what was not computed is not compared.
+    reference: the original's, whole or in part; what was not computed is not
+      compared.
     tolerance: what each may differ by.
     path: of the reference.
 
@@ -84,15 +98,16 @@ def compare(found, reference, tolerance: float, path) -> dict:
     ValueError: nothing to compare, or shapes differ.
   """
   errors = {}
-  for name, array in found.items():
-    if name not in reference:
+  for name, original in reference.items():
+    array = _kept(found, name)
+    if array is None:
       continue
-    if array.shape != reference[name].shape:
+    if array.shape != original.shape:
       raise ValueError(
-          f"{path}: {name} has shape {reference[name].shape}, but the converted"
+          f"{path}: {name} has shape {original.shape}, but the converted"
           f" model makes {array.shape}."
       )
-    difference = np.abs(array - reference[name].astype(np.float32))
+    difference = np.abs(array - original.astype(np.float32))
     errors[name] = float(difference.max())
   if not errors:
     raise ValueError(
@@ -104,3 +119,17 @@ def compare(found, reference, tolerance: float, path) -> dict:
       "tolerance": tolerance,
       "max_abs_error": errors,
   }
+
+
+def _kept(found, name):
+  """What a reference keeps as `name`, of ours; None where we have no such."""
+  if name in found:
+    return found[name]
+  match = _PART.fullmatch(name)
+  if match is None or match[1] not in found:
+    return None
+  step, *block = (number and int(number) for number in match.groups()[1:])
+  if step:
+    return found[match[1]][..., ::step, ::step]
+  top, bottom, left, right = block
+  return found[match[1]][..., top:bottom, left:right]

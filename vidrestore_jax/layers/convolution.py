@@ -25,6 +25,10 @@ def kaiming_normal(gain: float = 2.0):
   return nn.initializers.variance_scaling(gain, "fan_in", "normal")
 
 
+# A hundredth of that: what is added to a frame starts as nearly nothing.
+small_normal = kaiming_normal(2e-4)
+
+
 class Conv(nn.Module):
   """A k x k convolution, zero-padded by k // 2 on every side.
 

@@ -126,6 +126,22 @@ def bicubic_resize(x, scale):
   return x
 
 
+def bicubic_reach(distance: int, scale: int) -> int:
+  """How far an output reads that sees `distance` pixels of an enlarged frame.
+
+  Args:
+    distance: to each side, in pixels of `bicubic_resize(x, scale)`.
+    scale: a whole number; 1 for a frame that is not enlarged.
+
+  Returns:
+    The distance in pixels of x itself, two taps of the kernel included.
+  """
+  if scale == 1:
+    return distance
+  # From the last sample of its pixel: ((s - 1 + d) + 1/2) / s - 1/2.
+  return (2 * distance - 1 + scale) // (2 * scale) + 2
+
+
 def bicubic_weights(size_in: int, size_out: int, scale):
   """Which samples make an output sample, and how much each of them weighs.
 

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 from vidrestore_jax.layers.convolution import GroupedConv, kaiming_normal
 from vidrestore_jax.shapes import (
     Restored,
-    check_channels,
     check_dtype,
     check_noise,
-    check_rank,
+    check_window,
 )
 
 
@@ -72,13 +71,7 @@ class DnCNN(nn.Module):
     Raises:
       ValueError: another shape, or a noise map that does not suit the model.
     """
-    check_rank("window", window, "BTHWC")
-    check_channels("window", window, self.channels)
-    if window.shape[1] != 1:
-      raise ValueError(
-          f"DnCNN takes windows of 1 frame, but got {window.shape[1]} in shape"
-          f" {tuple(window.shape)}. Fold time into the batch."
-      )
+    check_window("DnCNN", window, 1, self.channels)
     frames = window[:, 0]
     check_noise("DnCNN", noise, self.noise_map, (*frames.shape[:3], 1))
     x = frames if noise is None else jnp.concatenate([frames, noise], -1)

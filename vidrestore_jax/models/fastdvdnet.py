@@ -15,7 +15,11 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import GroupedConv, kaiming_normal
+from vidrestore_jax.layers.convolution import (
+    GroupedConv,
+    kaiming_normal,
+    small_normal,
+)
 from vidrestore_jax.layers.resample import depth_to_space
 from vidrestore_jax.shapes import (
     Restored,
@@ -24,15 +28,13 @@ from vidrestore_jax.shapes import (
     check_multiple,
     check_noise,
     check_rank,
+    check_window,
 )
 
 _TRIPLET = 3  # Frames that a block sees.
 # Receptive half-width of a block: how far, at most, a pixel of the output lies
 # from one of the input that it depends on.
 BLOCK_HALO = 40
-
-# Of a kernel's variance, where it starts a hundred times smaller.
-_SMALL_GAIN = 2e-4
 
 
 class ConvBlock(nn.Module):
@@ -67,7 +69,7 @@ class ConvBlock(nn.Module):
           stride=1 if i else self.stride,
           groups=1 if i else self.groups,
           use_bias=not self.batch_norm,
-          kernel_init=kaiming_normal(_SMALL_GAIN if small else 2.0),
+          kernel_init=small_normal if small else kaiming_normal(),
           dtype=self.dtype,
           name=f"conv_{i}",
       )(x)
@@ -205,14 +207,8 @@ class FastDVDnet(nn.Module):
     Raises:
       ValueError: the window or the noise does not suit the model.
     """
-    check_rank("window", window, "BTHWC")
     length = 2 * self.radius + 1
-    if window.shape[1] != length:
-      raise ValueError(
-          f"FastDVDnet takes windows of {length} frames, but got"
-          f" {window.shape[1]} in shape {tuple(window.shape)}. Restore clips"
-          " with vidrestore_jax.inference.streaming.restore_clip."
-      )
+    check_window("FastDVDnet", window, length, self.channels)
     # As released: one triplet after another, so that in training each is
     # normalised by statistics of its own.
     first = jnp.stack([

@@ -31,6 +31,7 @@ from vidrestore_jax.shapes import (
     check_multiple,
     check_noise,
     check_rank,
+    check_window,
 )
 
 # Rows of table 6 with "Stride 2": the printed ones, and 2b.
@@ -166,12 +167,7 @@ class Noise2Noise(nn.Module):
       ValueError: another shape, or a noise map.
     """
     del train
-    check_rank("window", window, "BTHWC")
-    if window.shape[1] != 1:
-      raise ValueError(
-          f"Noise2Noise takes windows of 1 frame, but got {window.shape[1]} in"
-          f" shape {tuple(window.shape)}. Fold time into the batch."
-      )
+    check_window("Noise2Noise", window, 1, self.channels)
     check_noise("Noise2Noise", noise, self.noise_map, ())
     return Restored(self.denoise(window[:, 0]), {})
 
