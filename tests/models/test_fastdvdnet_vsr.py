@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import complexity
+from tests.models import measures
 from vidrestore_jax import models
 from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.models import fastdvdnet_vsr
@@ -14,26 +14,9 @@ TINY = dict(widths=(4, 4, 4), interm=2, hr_channels=3)
 FAST = {"xla_backend_optimization_level": 0}
 
 
-def _shapes(model):
-  window = jax.ShapeDtypeStruct((1, 7, 4, 4, 3), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), window, None)
-
-
 @pytest.fixture(scope="module")
 def variables():
-  """Positive kernels that keep the scale, so that no ReLU is shut."""
-  rng = np.random.default_rng(0)
-
-  def draw(path, leaf):
-    if path[-1].key == "kernel":
-      weights = rng.uniform(0.5, 1.5, leaf.shape)
-      return (weights / weights[..., 0].size).astype(np.float32)
-    centre = float(path[-1].key in ("scale", "var"))
-    return np.full(leaf.shape, centre, np.float32)
-
-  return jax.tree_util.tree_map_with_path(
-      draw, _shapes(models.build("fastdvdnet_vsr", **TINY))
-  )
+  return measures.averaging(models.build("fastdvdnet_vsr", **TINY))
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +39,16 @@ def restore():
     [("b", 2_700_039, 28.58), ("c", 2_736_967, 41.32), ("d", 2_866_119, 56.05)],
 )
 def test_each_head_has_its_parameters_and_macs(head, params, gmacs):
-  model = models.build("fastdvdnet_vsr", head=head)
-  total, _ = complexity.measure(model, width=180, height=120)
-  assert total.params == params
-  np.testing.assert_allclose(total.macs / 1e9, gmacs, rtol=0.005)
+  found = measures.cost(models.build("fastdvdnet_vsr", head=head))
+  assert found[0] == params
+  np.testing.assert_allclose(found[1] / 1e9, gmacs, rtol=0.005)
 
 
 def test_channels_are_those_of_the_denoiser():
   denoiser = models.build("fastdvdnet", noise_map=False)
   window = jax.ShapeDtypeStruct((1, 5, 4, 4, 3), jnp.float32)
   theirs = jax.eval_shape(denoiser.init, jax.random.key(0), window, None)
-  ours = _shapes(models.build("fastdvdnet_vsr"))
+  ours = measures.shapes(models.build("fastdvdnet_vsr"))
   for collection in ("params", "batch_stats"):
     expected = dict(theirs[collection])
     if collection == "params":

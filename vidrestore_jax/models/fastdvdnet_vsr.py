@@ -30,25 +30,23 @@ from vidrestore_jax.layers.convolution import (
     Conv,
     SubPixelConv,
     kaiming_normal,
+    small_normal,
 )
 from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.models.fastdvdnet import BLOCK_HALO, DenBlock
 from vidrestore_jax.shapes import (
     Restored,
-    check_channels,
     check_choice,
     check_dtype,
     check_multiple,
     check_noise,
-    check_rank,
+    check_window,
 )
 
 # (3x3 convolutions before, behind the up-sampling; how far they reach beyond
 # the trunk, in pixels of the input).
 HEADS = {"b": (0, 0, 2), "c": (0, 1, 2), "d": (1, 2, 4)}
 _SLOPE = 0.1
-# Of the last kernel's variance where the network starts as the bicubic.
-_SMALL_GAIN = 1e-4
 
 
 class Head(nn.Module):
@@ -84,9 +82,10 @@ class Head(nn.Module):
     ]
     for conv in convs:
       x = nn.leaky_relu(conv(x), _SLOPE)
-    gain = _SMALL_GAIN if self.identity_start else 1.0
     last = Conv(
-        self.channels, dtype=self.dtype, kernel_init=kaiming_normal(gain)
+        self.channels,
+        dtype=self.dtype,
+        kernel_init=small_normal if self.identity_start else kaiming_normal(),
     )
     return last(x), x
 
@@ -162,17 +161,10 @@ class FastDVDnetVSR(nn.Module):
     Raises:
       ValueError: the window does not suit the model, or there is a noise map.
     """
-    check_rank("window", window, "BTHWC")
-    check_channels("window", window, self.channels)
+    middle = self.radius
+    check_window("FastDVDnetVSR", window, 2 * middle + 1, self.channels)
     check_multiple("FastDVDnetVSR", *window.shape[2:4], self.stride)
     check_noise("FastDVDnetVSR", noise, False, ())
-    middle, length = self.radius, 2 * self.radius + 1
-    if window.shape[1] != length:
-      raise ValueError(
-          f"FastDVDnetVSR takes windows of {length} frames, but got"
-          f" {window.shape[1]} in shape {tuple(window.shape)}. Restore clips"
-          " with vidrestore_jax.inference.streaming.restore_clip."
-      )
     # One after another, so that in training each triplet is normalised by
     # statistics of its own, as in FastDVDnet.
     first = [

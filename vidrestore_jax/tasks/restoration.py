@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vidrestore_jax import degradations
 from vidrestore_jax.layers.entropy import bits_per_pixel
@@ -214,8 +215,7 @@ def every_window(clip, radius: int):
   (inference mirrors instead, as FastDVDnet's release does).
   """
   frames = clip.shape[1]
-  offsets = jnp.arange(-radius, radius + 1)
-  indices = jnp.arange(frames)[:, None] + offsets
+  indices = np.arange(frames)[:, None] + np.arange(-radius, radius + 1)
   return clip[:, indices.clip(0, frames - 1)]
 
 
