@@ -29,10 +29,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "widths": (16, 32, 48),
       "interm": 8,
       "hr_channels": 16,
-      # Statistics of a few small clips are not those of a frame, and a short
-      # run has no time to learn what the bicubic gives.
+      # Statistics of a few small clips are not those of a frame.
       "batch_norm": False,
-      "identity_start": True,
   }
   weights = (0, 0) if variant == "base" else (1e-3, 1e-1)
   teacher = _teacher().model.to_dict()

@@ -56,7 +56,7 @@ STUDENTS = {
         "widths": (32, 64, 128),
         "interm": 30,
         "batch_norm": True,
-        "identity_start": False,
+        "identity_start": True,  # As the other students start: bicubic.
     },
     "vdsr": {"name": "vdsr", "depth": 20, "width": 64},
     "vespcn": {"name": "vespcn", "preset": "std_scale"},
