@@ -23,7 +23,9 @@ def base() -> ml_collections.ConfigDict:
   # A released folder to fine-tune. Its model.json then replaces `model` (but
   # for dtype, unroll, remat), and no part is pretrained or taken elsewhere.
   config.init_from = ""
-  config.pretrain = {}  # {part of the model: config of the job it comes from}
+  # {name: config of a job}, run first. Its released model goes wherever that
+  # name is asked for: model.init_from, a section of task, eval.beside.
+  config.pretrain = {}
 
   config.log_every = 100
   config.eval_every = 2_500
@@ -52,6 +54,7 @@ def base() -> ml_collections.ConfigDict:
       "examples": 2,  # Clips that the report shows.
       "look": "",  # Degraded clips without truth, shown in the report as well.
       "baselines": ("noisy", "median3", "median5"),
+      "beside": {},  # {name: released folder} of models to measure as well.
       "published": "",  # Table of experiments/paper_numbers.py on these clips,
       "published_as": "",  # and the row in it that this model is.
       # What is measured every `eval_every` steps, at the middle sigma.

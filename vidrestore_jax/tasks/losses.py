@@ -20,6 +20,15 @@ def half_squared_error(restored, clean):
   return jnp.sum(jnp.square(difference)) / (2 * len(restored))
 
 
+def charbonnier(restored, clean, smoothing: float = 1e-3):
+  """Mean of sqrt(d**2 + smoothing**2) over all axes, d the difference.
+
+  Close to the absolute error, and quadratic below `smoothing`, in float32.
+  """
+  difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
+  return jnp.mean(jnp.sqrt(jnp.square(difference) + smoothing**2))
+
+
 def psnr_from_mse(mse):
   """10 log10(1 / MSE) in dB for values in [0, 1].
 
