@@ -12,7 +12,14 @@ Clips that are degraded already, beside their truth, on RGB and luminance:
 
 Low-resolution clips made of the clean ones by MATLAB's bicubic:
 
-  python -m experiments.evaluate --model=bicubic --data=CLIPS \\
+  python -m experiments.evaluate --model=bicubic,WORKDIR/model --data=CLIPS \\
+      --protocol=sr_y --scale=4 --json=OUT.json
+
+The same on lists of clips, by the frame in the middle of each, as on Vimeo-90K;
+each list has a mean, and the mean of all weighs each list by its clips:
+
+  python -m experiments.evaluate --model=bicubic --data=vimeo_septuplet \\
+      --lists=fast=FILE,medium=FILE,slow=FILE --frames=centre \\
       --protocol=sr_y --scale=4 --json=OUT.json
 
 What every protocol says of the same frames, with temporal consistency:
@@ -40,6 +47,7 @@ import pathlib
 import sys
 
 from experiments import (
+    clip_lists,
     commands,
     evaluation,
     figures,
@@ -61,6 +69,10 @@ PROCEDURAL = {
     "seed": 2026,
     "flow": False,
 }
+
+
+# What --frames takes beside numbers.
+CENTRE = "centre"
 
 
 def main(argv=None) -> int:
@@ -109,7 +121,21 @@ def _parser():
       help="make low-resolution clips of --data, so many times smaller",
   )
   parser.add_argument(
-      "--frames", type=int, help="only the first so many frames of each clip"
+      "--frames",
+      type=_count_or_centre,
+      metavar="N|centre",
+      help=(
+          "only the first so many frames of each clip; centre measures the one"
+          " in its middle alone"
+      ),
+  )
+  parser.add_argument(
+      "--lists",
+      metavar="NAME=FILE[,NAME=FILE...]",
+      help=(
+          "only the clips of --data that these files name, a folder in it at"
+          " the start of each line"
+      ),
   )
   parser.add_argument(
       "--metrics",
@@ -154,13 +180,27 @@ def _parser():
   return parser
 
 
+def _count_or_centre(text):
+  """A number of frames, or CENTRE."""
+  try:
+    return text if text == CENTRE else int(text)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(
+        f"a number of frames, or {CENTRE}, but got {text!r}"
+    ) from error
+
+
 def _run(arguments):
   _check(arguments)
-  held_out = arguments.data == "procedural"
-  for path in (arguments.data, arguments.truth):
-    if path is not None and not held_out:
-      # Complain about folders before loading models.
-      (mosaics if _is_raw(arguments) else folders).find_clips(path)
+  # Complain about folders before loading models.
+  lists = listed = None
+  if arguments.lists:
+    lists = clip_lists.read(arguments.lists)
+    listed = clip_lists.find(arguments.data, lists)
+  elif arguments.data != "procedural":
+    for path in (arguments.data, arguments.truth):
+      if path is not None:
+        (mosaics if _is_raw(arguments) else folders).find_clips(path)
 
   names = [name for name in arguments.model.split(",") if name]
   if len(set(names)) < max(len(names), 1):
@@ -168,8 +208,10 @@ def _run(arguments):
         f"--model names each model once, but got {arguments.model!r}."
     )
   restorers, abouts = {}, {}
+  # Without truth there is no size that a result has to have.
+  scale = None if arguments.protocol is None else arguments.scale
   for name in names:
-    restore, about = evaluation.restorer(name, scale=arguments.scale)
+    restore, about = evaluation.restorer(name, scale=scale)
     label = about["name"]
     if label in restorers:  # Two folders of one model.
       label = name
@@ -183,15 +225,16 @@ def _run(arguments):
   if arguments.protocol is None:
     _look(arguments, restorers)
   else:
-    _measure(arguments, restorers, abouts)
+    _measure(arguments, restorers, abouts, lists, listed)
 
 
 def _check(arguments):
   """ValueError where arguments do not go together."""
   sigma, frames, scale = arguments.sigma, arguments.frames, arguments.scale
+  centre = frames == CENTRE
   if sigma is not None and not 0 <= sigma <= 255:
     raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
-  if frames is not None and frames < 1:
+  if frames is not None and not centre and frames < 1:
     raise ValueError(f"--frames is at least 1, but got {frames}.")
   if scale < 1:
     raise ValueError(f"--scale is at least 1, but got {scale}.")
@@ -200,9 +243,15 @@ def _check(arguments):
         f"--scale={scale} makes the low-resolution clips of the clean ones in"
         " --data; leave out --truth."
     )
-  if arguments.temporal_gain and frames is not None and frames < 5:
+  few = centre or (frames is not None and frames < 5)
+  if arguments.temporal_gain and few:
     raise ValueError(
         f"--temporal-gain needs --frames=5 or more, but got {frames}."
+    )
+  if arguments.lists and (arguments.truth or arguments.data == "procedural"):
+    raise ValueError(
+        "--lists names clips of a folder of clean ones. Leave it out for"
+        " --truth and for --data=procedural."
     )
   if arguments.data == "procedural" and arguments.truth:
     raise ValueError("--data=procedural is its own truth; leave out --truth.")
@@ -213,12 +262,19 @@ def _check(arguments):
           f" {', '.join(protocols.available())}. To look at clips without"
           " measuring them, give --pictures=FOLDER."
       )
-    for name in ("truth", "paper", "json", "temporal_gain", "metrics", "lpips"):
+    for name in (
+        "truth", "paper", "json", "temporal_gain", "metrics", "lpips", "lists",
+    ):
       if getattr(arguments, name):
         raise ValueError(
             f"--{name.replace('_', '-')} needs a --protocol to measure by: one"
             f" of {', '.join(protocols.available())}."
         )
+    if centre:
+      raise ValueError(
+          "--frames=centre needs a --protocol. To look at clips, give a number"
+          " of frames, or none."
+      )
     if scale > 1 or arguments.data == "procedural":
       raise ValueError(
           f"--data={arguments.data} is clean then, and only a --protocol says"
@@ -236,11 +292,13 @@ def _is_raw(arguments) -> bool:
   return protocols.get(first).colour in ("bayer", "isp")
 
 
-def _measure(arguments, restorers, abouts):
+def _measure(arguments, restorers, abouts, lists, listed):
   """Numbers as a table, and what else was asked for."""
   first, *others = _protocols(arguments)
   further = _further(arguments)
-  sigma, frames, scale = arguments.sigma, arguments.frames, arguments.scale
+  sigma, scale = arguments.sigma, arguments.scale
+  centre = arguments.frames == CENTRE
+  frames = None if centre else arguments.frames
   published = None
   if arguments.paper is not None:
     published = paper_numbers.column(arguments.paper, sigma)
@@ -253,12 +311,15 @@ def _measure(arguments, restorers, abouts):
     )
 
   def clips():
+    if listed is not None:
+      return clip_lists.clips(listed)
     if arguments.data == "procedural":
       return evaluation.source_clips(data.build(**PROCEDURAL))
     read = evaluation.folder_clips
     if _is_raw(arguments):
       read = evaluation.mosaic_clips
-    return read(arguments.data, arguments.truth, frames or first.frames)
+    limit = None if centre else frames or first.frames
+    return read(arguments.data, arguments.truth, limit)
 
   results = evaluation.evaluate(
       restorers,
@@ -266,6 +327,7 @@ def _measure(arguments, restorers, abouts):
       first,
       also=others,
       further=further,
+      centre=centre,
       examples=sys.maxsize if arguments.pictures else 0,
       say=print,
       **given,
@@ -276,7 +338,8 @@ def _measure(arguments, restorers, abouts):
   for label, result in results.items():
     written[label] = evaluation.as_json(
         result, first, abouts[label], sigma=sigma, scale=scale, also=others,
-        first=None if label == reference[0] else reference,
+        first=None if label == reference[0] else reference, centre=centre,
+        lists=lists,
     )
     written[label]["manifest"] = recorded | {
         "weights_sha256": abouts[label].get("weights_sha256"),
@@ -297,14 +360,18 @@ def _measure(arguments, restorers, abouts):
         print(f"{clip}, {label}: {around} add {value:+.2f} dB")
   noise = "" if sigma is None else f", sigma {sigma:g}"
   print(f"\nProtocol {first.name}{noise}:\n")
-  print(evaluation.table(results, published, with_intervals=True))
+  print(
+      evaluation.table(results, published, with_intervals=True, lists=lists)
+  )
   _say_intervals(written)
   if published is not None:
     print(f"\npaper: {paper_numbers.source(arguments.paper)}")
   for other in others:
     print(f"\nProtocol {other.name}{noise}:\n")
     print(
-        evaluation.table(results, prefix=f"{other.name}/", with_intervals=True)
+        evaluation.table(
+            results, prefix=f"{other.name}/", with_intervals=True, lists=lists
+        )
     )
   for label in [name for name in written if "stage_of" in abouts[name]]:
     whole = label.removesuffix(evaluation.STAGE_ONE)

@@ -1,7 +1,8 @@
 """Measuring restorers on clips under a protocol.
 
 A restorer maps (degraded clip `[T, H, W, C]` float32, sigma in [0, 1] units or
-None) to a `Restored`; None in its place stands for the degraded clip itself,
+None) to a `Restored`, and with `only=index` to that frame of it alone; None in
+its place stands for the degraded clip itself,
 and an `Oracle` is shown the truth as well. Sigma is in 8-bit units everywhere
 else here, as protocols and people have it.
 """
@@ -82,10 +83,10 @@ def model_restorer(model, variables, *, aux=streaming.AUX) -> Restorer:
   """
   streaming.check_streams(model)
 
-  def restore(clip, sigma):
+  def restore(clip, sigma, only=None):
     restored = streaming.restore_clip(
         model, variables, clip, sigma=sigma if model.noise_map else None,
-        aux=aux,
+        aux=aux, only=only,
     )
     if "bits" not in restored.aux:
       return restored
@@ -99,24 +100,26 @@ def model_restorer(model, variables, *, aux=streaming.AUX) -> Restorer:
 
 
 def restorer(
-    name: str, *, scale: int = 1, aux=streaming.AUX
+    name: str, *, scale: int | None = 1, aux=streaming.AUX
 ) -> tuple[Restorer, dict[str, str]]:
   """The restorer that a person names, and what to write of it beside numbers.
 
   Args:
     name: one of METHODS, or a released model's folder.
-    scale: how many times larger the truth is than the degraded frames.
+    scale: how many times larger the truth is than the degraded frames; None
+      where there is no truth, for a model of any.
     aux: as in `model_restorer`.
 
   Returns:
     The restorer, and `{"name": ...}` with, for a model, `folder`,
-    `weights_sha256` and `radius` (of its window; None where it is recurrent).
+    `weights_sha256` and `radius` (of its window; None where it has none).
 
   Raises:
     FileNotFoundError, ValueError: no such method or model, or one of another
       scale.
   """
   if name in METHODS:
+    scale = scale or 1
     if (name == "bicubic") != (scale > 1):
       raise ValueError(
           "bicubic enlarges low-resolution frames: give --scale, such as"
@@ -141,7 +144,7 @@ def restorer(
   model, variables = released.load(name)
   restore = model_restorer(model, variables, aux=aux)
   about["radius"] = model.radius
-  if model.scale != scale:
+  if scale is not None and model.scale != scale:
     raise ValueError(
         f"{name} restores at {model.scale} times the size of its input, but"
         f" --scale is {scale}. "
@@ -198,7 +201,17 @@ def _method(name, scale) -> Restorer:
   function = baselines.FILTERS.get(name)
   if name == "bicubic":
     function = functools.partial(bicubic_resize, scale=scale)
-  return lambda clip, sigma: Restored(function(clip), {})
+
+  def restore(clip, sigma, only=None):
+    del sigma
+    return Restored(function(_frame(clip, only)), {})
+
+  return restore
+
+
+def _frame(clip, only):
+  """The clip, or that frame alone, `[1, H, W, C]`."""
+  return clip if only is None else clip[only : only + 1]
 
 
 def folder_clips(data, truth=None, frames: int | None = None) -> Iterator[dict]:
@@ -283,6 +296,7 @@ def evaluate(
     sigma: float | None = None,
     frames: int | None = None,
     scale: int = 1,
+    centre: bool = False,
     examples: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Evaluation]:
@@ -301,6 +315,8 @@ def evaluate(
       clips come degraded, it is what the restorers are told.
     frames: the first so many frames of a clip count, at most the protocol's.
     scale: of super-resolution; see `prepare`.
+    centre: only the frame in the middle of each clip counts, as on Vimeo-90K;
+      all of its frames are there to restore it from.
     examples: how many clips' last frames to keep for pictures.
     say: takes a line of progress after each clip and restorer.
 
@@ -312,12 +328,15 @@ def evaluate(
       be measured.
   """
   results = {name: Evaluation({}, {}, []) for name in restorers}
-  limit = _limit(frames, protocol)
+  limit = None if centre else _limit(frames, protocol)
   for item in clips:
     clean, degraded = prepare(item, protocol, sigma, limit, scale=scale)
     clip = _unique(item["name"], next(iter(results.values())).clips)
+    only = _centre(item["name"], len(clean)) if centre else None
+    truth = clean
+    clean = _frame(clean, only)
     for name, restore in restorers.items():
-      restored = _restore(restore, degraded, sigma, clean)
+      restored = _restore(restore, degraded, sigma, truth, only)
       camera = item.get("metadata")
       scores = protocols.score(
           restored.frames, clean, protocol, camera=camera
@@ -345,10 +364,9 @@ def evaluate(
         first_stage = restored.aux.get("pre_denoised")
         result.examples.append({
             "name": clip,
-            "frame": last,
+            "frame": last + (only or 0),
             "clean": clean[last],
-            # Low-resolution pixels as squares, to stand beside the truth.
-            "degraded": degraded[last].repeat(scale, 0).repeat(scale, 1),
+            "degraded": _squares(_frame(degraded, only)[last], scale),
             "restored": protocols.clamp(restored.frames[last]),
             "psnr": float(scores["psnr"][-1]),
             "rate_map": None if rate_map is None else rate_map[last],
@@ -391,7 +409,8 @@ def look(
 
   Yields:
     The last frame of each clip: `name`, `frame` (its index), `degraded` and
-    `restored` `[H, W, C]` (restored clamped to [0, 1]).
+    `restored` `[H, W, C]` (restored clamped to [0, 1]; where it is larger, the
+    pixels of the degraded frame as squares).
 
   Raises:
     ValueError: nothing is restored without a truth.
@@ -405,12 +424,18 @@ def look(
     shown = item.get("degraded", item["clean"])[:frames]
     degraded = shown.astype(np.float32) / np.float32(item["max_value"])
     restored = _restore(restore, degraded, sigma)
+    scale = restored.frames.shape[1] // degraded.shape[1]
     yield {
         "name": item["name"],
         "frame": len(degraded) - 1,
-        "degraded": degraded[-1],
+        "degraded": _squares(degraded[-1], scale),
         "restored": restored.frames[-1],
     }
+
+
+def _squares(frame, scale):
+  """A frame whose pixels are squares, to stand beside one as much larger."""
+  return frame.repeat(scale, 0).repeat(scale, 1)
 
 
 def temporal_gain(
@@ -551,9 +576,37 @@ def _limit(frames, protocol) -> int | None:
   return min(limits, default=None)
 
 
+def _centre(name, frames) -> int:
+  """The index of a clip's frame in the middle."""
+  if frames % 2 == 0:
+    raise ValueError(
+        f"Clip {name} has {frames} frames, of which none is the centre. Give"
+        " clips of an odd number of frames."
+    )
+  return frames // 2
+
+
+def list_means(
+    evaluation: Evaluation, lists: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+  """The means over the clips of each list, and how many those are, `clips`.
+
+  `Evaluation.mean` is over all clips, so it weighs each list by its clips.
+  """
+  means = {}
+  for name, clips in lists.items():
+    rows = [evaluation.clips[clip] for clip in clips]
+    means[name] = {"clips": len(rows)} | {
+        key: float(np.mean([row[key] for row in rows]))
+        for key in evaluation.mean
+    }
+  return means
+
+
 def as_json(
     evaluation: Evaluation, protocol, about, *, sigma, scale=1, also=(),
-    first: tuple[str, Evaluation] | None = None,
+    first: tuple[str, Evaluation] | None = None, centre: bool = False,
+    lists: Mapping[str, Sequence[str]] | None = None,
 ) -> dict:
   """An evaluation as it is written to files for other programs.
 
@@ -568,11 +621,14 @@ def as_json(
     scale: of super-resolution.
     also: as in `evaluate`.
     first: the first restorer's name and evaluation; None for no gains.
+    centre: as in `evaluate`.
+    lists: of clips, whose means are written too.
   """
   records = {other.name: protocols.as_dict(other) for other in also}
   return {
       "clips": evaluation.clips,
       "mean": evaluation.mean,
+      **({"lists": list_means(evaluation, lists)} if lists else {}),
       "protocol": protocol.name,
       "protocol_record": protocols.as_dict(protocol),
       **({"also": records} if also else {}),
@@ -580,6 +636,7 @@ def as_json(
       **({"gain": intervals.gain(evaluation, *first)} if first else {}),
       "sigma": sigma,
       "scale": scale,
+      **({"frames": "centre"} if centre else {}),
       "model": about,
       "commit": commit(),
   }
@@ -611,6 +668,7 @@ def table(
     *,
     prefix: str = "",
     with_intervals: bool = False,
+    lists: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
   """PSNR and SSIM as a Markdown table: a row for each restorer.
 
@@ -623,10 +681,12 @@ def table(
     prefix: of the numbers to print, such as "y_uint8/" for another protocol's.
     with_intervals: a column with the 95 % interval of the mean PSNR over clips
       (`metrics.bootstrap`), where there are clips enough for one.
+    lists: of clips, which have a column each instead of the clips.
   """
   clips = list(next(iter(evaluations.values())).clips)
   # Beyond a few clips the columns would not fit a screen; the JSON has all.
   shown = clips if 1 < len(clips) <= 4 else []
+  shown = list(lists or shown)
   coded = any("bits_per_pixel" in e.mean for e in evaluations.values())
   with_intervals = with_intervals and len(clips) > 1
   published = dict(published or {})
@@ -657,7 +717,8 @@ def table(
   )
   has_paper = bool(published)
   for name, evaluation in evaluations.items():
-    row = [name, *(cell(evaluation.clips[clip]) for clip in shown)]
+    columns = list_means(evaluation, lists) if lists else evaluation.clips
+    row = [name, *(cell(columns[column]) for column in shown)]
     row.append(cell(evaluation.mean))
     if with_intervals:
       low, high = bootstrap.mean_interval(
@@ -687,14 +748,16 @@ def markdown(rows: list[list[str]]) -> str:
   )
 
 
-def _restore(restore, degraded, sigma, clean=None):
+def _restore(restore, degraded, sigma, clean=None, only=None):
   """`Restored` clamped as protocols take it; the input itself as it is."""
   if restore is None:
-    return Restored(degraded, {})
+    return Restored(_frame(degraded, only), {})
   if isinstance(restore, Oracle):
-    return Restored(protocols.clamp(restore.function(degraded, clean)), {})
+    frames = _frame(restore.function(degraded, clean), only)
+    return Restored(protocols.clamp(frames), {})
   level = None if sigma is None else sigma / 255
-  restored = restore(degraded, level)
+  alone = {} if only is None else {"only": only}
+  restored = restore(degraded, level, **alone)
   return restored._replace(frames=protocols.clamp(restored.frames))
 
 

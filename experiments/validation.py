@@ -12,6 +12,7 @@ from experiments import evaluation, figures, paper_numbers, report
 from vidrestore_jax import data
 from vidrestore_jax.data import folders
 from vidrestore_jax.inference import streaming, tiling
+from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.metrics import protocols
 
 OURS = "ours"
@@ -99,7 +100,8 @@ class Restoration:
     self._sigmas = tuple(config.eval.sigmas) or (None,)
     self._published = _published(config.eval.published, self._sigmas)
     self._baselines = {
-        name: evaluation.restorer(name)[0] for name in config.eval.baselines
+        name: evaluation.restorer(name, scale=model.scale)[0]
+        for name in config.eval.baselines
     }
     for name, folder in config.eval.beside.items():
       if folder:  # Else it is not trained yet.
@@ -109,7 +111,9 @@ class Restoration:
     self._watched = []
     for item in itertools.islice(self._clips(), config.eval.watch.clips):
       # A sigma at which the protocol cannot degrade fails here, not at the end.
-      evaluation.prepare(item, self._protocol, self._sigmas[0], 1)
+      evaluation.prepare(
+          item, self._protocol, self._sigmas[0], 1, scale=model.scale
+      )
       self._watched.append(item)
 
   def watch(self, variables):
@@ -128,6 +132,7 @@ class Restoration:
         self._protocol,
         sigma=sigma,
         frames=self._eval.watch.frames,
+        scale=self._model.scale,
         examples=len(self._watched),
     )[OURS]
     pictures = {
@@ -154,6 +159,7 @@ class Restoration:
           also=self._also,
           sigma=sigma,
           frames=self._eval.frames or None,
+          scale=self._model.scale,
           examples=self._eval.examples,
           say=self._say,
       )
@@ -199,7 +205,10 @@ class Restoration:
     """PSNR frame by frame, and the motion, of the first clip."""
     item = next(iter(self._clips()))
     limit = self._eval.frames or self._protocol.frames
-    clean, degraded = evaluation.prepare(item, self._protocol, sigma, limit)
+    scale = self._model.scale
+    clean, degraded = evaluation.prepare(
+        item, self._protocol, sigma, limit, scale=scale
+    )
     if len(clean) < 2:
       return [], []
     restored = streaming.restore_clip(
@@ -209,13 +218,15 @@ class Restoration:
         sigma=sigma / 255 if self._model.noise_map else None,
         aux=("flow",),
     )
+    beside, shown = "degraded", degraded
+    if scale > 1:
+      beside, shown = "bicubic", protocols.clamp(bicubic_resize(shown, scale))
     psnr = {
         name: protocols.score(
             frames, clean, self._protocol, camera=item.get("metadata")
         )["psnr"]
         for name, frames in (
-            (OURS, protocols.clamp(restored.frames)),
-            ("degraded", degraded),
+            (OURS, protocols.clamp(restored.frames)), (beside, shown)
         )
     }
     trace = report.Trace(item["name"], psnr, ours=OURS, sigma=sigma)

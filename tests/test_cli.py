@@ -31,10 +31,11 @@ TINY = dict(
 )
 
 
-def _release(folder, **kwargs):
-  """A released NCFL of random variables."""
-  kwargs = TINY | kwargs
-  model = models.build("ncfl", **kwargs)
+def _release(folder, name="ncfl", **kwargs):
+  """A released model of random variables."""
+  if name == "ncfl":
+    kwargs = TINY | kwargs
+  model = models.build(name, **kwargs)
   size = model.stride
   clip = jax.ShapeDtypeStruct((1, 1, size, size, 3), np.float32)
   noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
@@ -46,7 +47,7 @@ def _release(folder, **kwargs):
       lambda leaf: generator.uniform(-0.2, 0.2, leaf.shape).astype(np.float32),
       shapes,
   )
-  released.save(folder, name="ncfl", kwargs=kwargs, variables=variables)
+  released.save(folder, name=name, kwargs=kwargs, variables=variables)
   return str(folder)
 
 
@@ -112,6 +113,21 @@ def test_restore_takes_a_folder_of_clips(tmp_path, model):
   for name in ("000.png", "001.png"):
     together = (tmp_path / "out" / "b" / name).read_bytes()
     assert together == (single / name).read_bytes()
+
+
+def test_restore_enlarges_with_a_model_of_super_resolution(tmp_path):
+  model = _release(tmp_path / "vdsr", "vdsr", depth=2, width=4)
+  clip = _write_clip(tmp_path / "in")
+  out = tmp_path / "out"
+  assert _run("restore", tmp_path / "in", out, "--model", model) == 0
+  written, _ = folders.read_frames(sorted(out.iterdir()))
+  assert written.shape == (3, 56, 76, 3)
+  expected = streaming.restore_clip(
+      *released.load(model), clip.astype(np.float32) / 255
+  )
+  np.testing.assert_array_equal(
+      written, frames_io.to_integers(expected.frames, 255)
+  )
 
 
 def test_restore_reports_rate_and_time_left(tmp_path, model, capsys):

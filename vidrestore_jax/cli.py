@@ -26,9 +26,11 @@ Restores video with trained models.
 
 _RESTORE = """\
 Restores a folder of frames (PNG or JPEG, 8 or 16 bits), or a folder of such
-folders, of any length and size, at constant memory. Frames of one folder are
-one clip, in the order of their names. Results are PNG of the same depth under
-the same names; the output folder appears when all of them are written.
+folders, of any length and size, at constant memory (but for a bidirectional
+model, which needs a whole clip in memory). Frames of one folder are one clip,
+in the order of their names. Results are PNG of the same depth under the same
+names, larger where the model is one of super-resolution; the output folder
+appears when all of them are written.
 """
 
 _LIST = (

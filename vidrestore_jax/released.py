@@ -269,7 +269,7 @@ def _init_inputs(model):
   if not getattr(model, "restores", True):  # Flow between two frames.
     frame = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     return frame, frame
-  frames = 1 if model.recurrent else 2 * model.radius + 1
+  frames = 1 if model.radius is None else 2 * model.radius + 1
   clip = jax.ShapeDtypeStruct(
       (1, frames, size, size, model.channels), np.float32
   )

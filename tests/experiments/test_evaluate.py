@@ -13,6 +13,7 @@ from experiments import evaluate, evaluation, paper_numbers
 from vidrestore_jax import data, models, released
 from vidrestore_jax.data import raw
 from vidrestore_jax.inference import frames_io, streaming
+from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.metrics import baselines, protocols
 from vidrestore_jax.shapes import Restored
 
@@ -38,6 +39,13 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def enlarging(tmp_path_factory):
+  """A released VDSR of random variables, x4."""
+  folder = tmp_path_factory.mktemp("released") / "vdsr"
+  return _released(folder, "vdsr", dict(depth=2, width=4), frames=1)
+
+
+@pytest.fixture(scope="module")
 def windowed(tmp_path_factory):
   """A released FastDVDnet of random variables, statistics included."""
   folder = tmp_path_factory.mktemp("released") / "fastdvdnet"
@@ -50,6 +58,7 @@ def _released(folder, name, kwargs, frames):
   size = built.stride
   clip = jax.ShapeDtypeStruct((1, frames, size, size, 3), np.float32)
   noise = jax.ShapeDtypeStruct((1, size, size, 1), np.float32)
+  noise = noise if built.noise_map else None
   shapes = jax.eval_shape(built.init, jax.random.key(0), clip, noise)
   generator = np.random.default_rng(0)
   variables = jax.tree.map(
@@ -160,7 +169,7 @@ def test_bits_of_the_padding_do_not_count(monkeypatch):
   class Model:
     restores, recurrent, noise_map, stride = True, True, True, 16
 
-  def restore_clip(model, variables, clip, *, sigma, aux):
+  def restore_clip(model, variables, clip, *, sigma, aux, only):
     # One bit for each pixel of the padded frame, 16x32 for 16x20.
     return Restored(clip, {"bits": np.full(len(clip), 16 * 32.0)})
 
@@ -563,6 +572,172 @@ def test_a_windowed_model_is_measured_as_it_streams(tmp_path, windowed):
   gain = result["temporal_gain"]
   assert result["model"]["radius"] == 2
   assert (gain["predecessors"], gain["successors"]) == (2, 2)
+
+
+def test_a_model_of_super_resolution_restores_what_bicubic_made_small(
+    tmp_path, enlarging
+):
+  """And its luminance is measured in whole levels, beside bicubic's."""
+  # 50x62 is cut to 48x60.
+  clip = _write_clip(tmp_path / "clips" / "a", frames=2, size=(50, 62))
+  out = tmp_path / "out.json"
+  arguments = [f"--model=bicubic,{enlarging}", "--protocol=sr_y", "--scale=4"]
+  assert _run(
+      *arguments, "--data", tmp_path / "clips", "--json", out,
+      "--pictures", tmp_path / "pictures",
+  ) == 0
+  bicubic, model = json.loads(out.read_text())["results"]
+  assert model["scale"] == 4 and model["model"]["folder"] == enlarging
+  truth = clip[:, :48, :60].astype(np.float32) / 255
+  low = np.round(255 * bicubic_resize(truth, "1/4").clip(0, 1)) / 255
+  restored = streaming.restore_clip(
+      *released.load(enlarging), low.astype(np.float32)
+  )
+  assert restored.frames.shape == truth.shape
+  for found, frames in (
+      (bicubic, bicubic_resize(low.astype(np.float32), 4)),
+      (model, restored.frames),
+  ):
+    rounded = np.round(255 * np.clip(frames, 0, 1).astype(np.float64))
+    errors = np.square(
+        (rounded - 255.0 * truth) @ [65.481 / 255, 128.553 / 255, 24.966 / 255]
+    ).mean((1, 2))
+    psnr = np.mean(10 * np.log10(255**2 / errors))
+    assert found["mean"]["psnr"] == pytest.approx(psnr, abs=1e-3)
+  assert bicubic["mean"]["psnr"] != model["mean"]["psnr"]
+  # Frames that are small already are looked at beside their pixels as squares.
+  look = tmp_path / "look"
+  data = f"--data={tmp_path / 'clips'}"
+  assert _run(f"--model={enlarging}", data, f"--pictures={look}") == 0
+  assert [p.name for p in look.iterdir()] == ["a_vdsr.png"]
+
+
+# Lists of clips, as Vimeo-90K's test set has them.
+
+
+@pytest.fixture
+def septuplets(tmp_path):
+  """Five clips of three frames as Vimeo-90K lies, and two lists of four."""
+  for index in range(5):
+    folder = tmp_path / "sequences" / "00001" / f"000{index}"
+    _write_clip(folder, seed=index, size=(48, 52))
+  # BasicSR's lists say more of a clip; the fifth is in none, as nine are.
+  (tmp_path / "fast.txt").write_text(
+      "00001/0002 3 (48,52,3)\n\n00001/0000 3 (48,52,3)\n00001/0001 3\n"
+  )
+  (tmp_path / "slow.txt").write_text("00001/0003\n")
+  return tmp_path
+
+
+def _lists(folder):
+  return f"--lists=fast={folder / 'fast.txt'},slow={folder / 'slow.txt'}"
+
+
+def test_lists_have_means_and_weigh_by_their_clips(septuplets, capsys):
+  out = septuplets / "out.json"
+  status = _run(
+      "--model=bicubic", "--data", septuplets, _lists(septuplets),
+      "--frames=centre", "--protocol=sr_y", "--scale=4", "--json", out,
+  )
+  assert status == 0
+  result = json.loads(out.read_text())
+  names = [f"00001/000{index}" for index in (2, 0, 1, 3)]
+  assert list(result["clips"]) == names and result["frames"] == "centre"
+  for metric in ("psnr", "ssim"):
+    rows = [result["clips"][name][metric] for name in names]
+    lists = {name: row[metric] for name, row in result["lists"].items()}
+    assert lists == pytest.approx({"fast": np.mean(rows[:3]), "slow": rows[3]})
+    assert result["mean"][metric] == pytest.approx(np.mean(rows))
+    average = (3 * lists["fast"] + lists["slow"]) / 4
+    assert result["mean"][metric] == pytest.approx(average)
+  assert [row["clips"] for row in result["lists"].values()] == [3, 1]
+  # The middle frame of each, and it alone.
+  clip = _item(seed=2, size=(48, 52))["clean"][1:2] / np.float32(255)
+  (alone,) = evaluation.evaluate(
+      {"bicubic": evaluation.restorer("bicubic", scale=4)[0]},
+      [dict(name="alone", clean=clip, max_value=1)],
+      protocols.get("sr_y"),
+      scale=4,
+  ).values()
+  row = result["clips"]["00001/0002"]
+  assert row["frames"] == 1
+  assert row["ssim"] == pytest.approx(alone.mean["ssim"], abs=1e-9)
+  printed = capsys.readouterr().out
+  assert "| PSNR (dB) / SSIM | fast " in printed
+  cell = "{psnr:.2f} / {ssim:.4f}".format(**result["lists"]["fast"])
+  assert cell in printed
+
+
+def test_the_centre_is_restored_from_the_whole_window(windowed):
+  item = _item(frames=5)
+  restore, _ = evaluation.restorer(windowed)
+  given = dict(sigma=30, examples=1)
+  whole = evaluation.evaluate({"it": restore}, [item], FASTDVDNET, **given)
+  centre = evaluation.evaluate(
+      {
+          "it": restore,
+          "noisy": None,
+          "affine": evaluation.restorer("affine")[0],
+      },
+      [item],
+      FASTDVDNET,
+      centre=True,
+      **given,
+  )
+  clean = item["clean"].astype(np.float32) / 255
+  noisy = clean + FASTDVDNET.noise.draw(clean.shape, 30)
+  restored = streaming.restore_clip(
+      *released.load(windowed), noisy, sigma=30 / 255
+  ).frames
+  for name, frames in (
+      ("it", protocols.clamp(restored)),
+      ("noisy", noisy),
+      ("affine", baselines.affine(noisy, clean)),
+  ):
+    score = protocols.score(frames[2:3], clean[2:3], FASTDVDNET)["psnr"]
+    assert centre[name].mean["psnr"] == pytest.approx(score[0], abs=1e-4), name
+  assert whole["it"].clips["clip"]["frames"] == 5
+  (example,) = centre["noisy"].examples
+  assert example["frame"] == 2
+  np.testing.assert_array_equal(example["degraded"], noisy[2])
+  np.testing.assert_array_equal(example["clean"], clean[2])
+  with pytest.raises(ValueError, match="4 frames, of which none is the centre"):
+    evaluation.evaluate(
+        {"it": None}, [_item(frames=4)], FASTDVDNET, sigma=30, centre=True
+    )
+
+
+def test_lists_that_do_not_fit_are_refused(septuplets, capsys):
+  good = {
+      "--model": "noisy",
+      "--data": septuplets,
+      "--lists": _lists(septuplets).partition("=")[2],
+      "--protocol": "fastdvdnet",
+      "--sigma": 30,
+  }
+
+  def refused(change, fragment):
+    arguments = (good | change).items()
+    words = [k if v is True else f"{k}={v}" for k, v in arguments if v]
+    assert _run(*words) == 2
+    line = capsys.readouterr().err
+    assert fragment in line and line.count("\n") == 1
+
+  fast = septuplets / "fast.txt"
+  refused({"--lists": fast}, "NAME=FILE[,NAME=FILE...]")
+  refused({"--lists": f"a={fast},b={fast}"}, "is listed twice")
+  refused({"--lists": f"a={septuplets / 'none.txt'}"}, "none.txt, which is no")
+  refused({"--data": septuplets / "sequences" / "00001"}, "fast names clip")
+  refused({"--truth": septuplets}, "Leave it out for --truth")
+  refused({"--protocol": None, "--pictures": septuplets / "p"}, "--lists needs")
+  refused({"--frames": "centre", "--temporal-gain": True}, "got centre")
+  look = {"--protocol": None, "--pictures": septuplets / "p", "--lists": None}
+  refused(look | {"--frames": "centre"}, "--frames=centre needs a --protocol")
+  fast.write_text(" \n")
+  refused({}, "names no clip")
+  with pytest.raises(SystemExit):
+    _run(*(f"{k}={v}" for k, v in (good | {"--frames": "middle"}).items()))
+  assert "or centre, but got 'middle'" in capsys.readouterr().err
 
 
 def test_degraded_clips_are_paired_with_their_truth(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 
 from configs import common
 from experiments import configuration, evaluation, job, validation
+from vidrestore_jax import models
 from vidrestore_jax.inference import frames_io, streaming
+from vidrestore_jax.layers.resample import bicubic_resize
 from vidrestore_jax.metrics import protocols
 from vidrestore_jax.shapes import Restored
 
@@ -86,6 +88,46 @@ def test_raw_clips_are_measured_on_planes_and_through_an_isp(config):
   assert 20 < numbers["psnr"] < 40
   assert numbers["crvd_srgb/psnr"] < numbers["psnr"]  # Gains amplify.
   assert results.shown["examples"][0].clean.shape == (24, 12, 4)
+
+
+def test_super_resolution_is_measured_beside_bicubic(config, monkeypatch):
+  """With a model that is bicubic itself, so that nothing lies between them."""
+
+  def enlarge(clip):
+    return Restored(bicubic_resize(clip, 4), {})
+
+  monkeypatch.setattr(
+      evaluation, "model_restorer", lambda model, variables: (
+          lambda clip, sigma: enlarge(clip)
+      )
+  )
+  monkeypatch.setattr(
+      streaming, "restore_clip", lambda model, variables, clip, **given: (
+          enlarge(clip)
+      )
+  )
+  with config.unlocked():
+    config.eval.data = CLIPS | {"height": 48, "width": 50}
+  config.eval.protocol = "sr_y"
+  config.eval.sigmas = ()
+  config.eval.baselines = ("bicubic",)
+  model = models.build("vdsr", depth=2, width=4)
+  measure = validation.build(config, model, print)
+  results = measure.full({})
+  numbers = results.metrics()["mean"]
+  assert list(numbers) == ["ours", "bicubic"]
+  assert numbers["ours"] == numbers["bicubic"]
+  assert 15 < numbers["ours"]["psnr"] < 40
+  example = results.shown["examples"][0]
+  assert example.clean.shape == example.degraded.shape == (48, 48, 3)
+  (trace,) = results.shown["traces"]
+  np.testing.assert_array_equal(trace.psnr["ours"], trace.psnr["bicubic"])
+  watched, (picture, *_) = measure.watch({})
+  assert watched["psnr"] > 15 and picture
+  # A baseline that enlarges nothing is refused before training.
+  config.eval.baselines = ("degraded",)
+  with pytest.raises(ValueError, match="measure --model=bicubic"):
+    validation.build(config, model, print)
 
 
 def test_clips_without_truth_are_shown_and_not_measured(config, tmp_path):

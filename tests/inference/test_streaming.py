@@ -152,7 +152,18 @@ def test_a_model_that_does_not_restore_is_refused():
     ],
 )
 def test_the_ends_are_mirrored_without_the_edge(frames, expected):
-  assert list(streaming.mirrored(range(frames), 2)) == expected
+  assert list(streaming.extended(range(frames), 2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [(4, [0, 0, 0, 1, 2, 3, 3, 3]), (1, [0, 0, 0, 0, 0]), (0, [])],
+)
+def test_the_ends_are_repeated_where_the_border_says_so(frames, expected):
+  extended = streaming.extended(range(frames), 2, "replicate")
+  assert list(extended) == expected
+  with pytest.raises(ValueError, match="one of mirror, replicate.* 'circle'"):
+    next(streaming.extended(range(3), 2, "circle"))
 
 
 @pytest.fixture(scope="module")
@@ -272,3 +283,73 @@ def test_a_windowed_model_without_stages_slides_its_window():
   expected = [np.median(extended[t : t + 3], 0) for t in range(4)]
   np.testing.assert_array_equal(restored.frames, expected)
   np.testing.assert_array_equal(restored.aux["flow"][:, 1], clip[..., :2])
+
+
+def test_one_frame_alone_is_restored_as_in_the_clip(
+    restorer, windowed, windows, monkeypatch
+):
+  clip, expected = windows
+  calls, run = [], streaming._stage
+  monkeypatch.setattr(
+      streaming, "_stage", lambda m, i, *a: calls.append(i) or run(m, i, *a)
+  )
+  for index in (0, 3, 5):
+    alone = streaming.restore_clip(*windowed, clip, sigma=0.1, only=index)
+    np.testing.assert_allclose(
+        alone.frames, expected.frames[index : index + 1], atol=1e-5
+    )
+  assert calls == 3 * [0, 0, 0, 1]  # A window's own stages and no more.
+  together = streaming.restore_clip(*restorer, clip, sigma=0.1)
+  alone = streaming.restore_clip(*restorer, clip, sigma=0.1, only=2)
+  np.testing.assert_array_equal(alone.frames, together.frames[2:3])
+  with pytest.raises(ValueError, match="frames 0 to 5, but frame 6"):
+    streaming.restore_clip(*restorer, clip, sigma=0.1, only=6)
+
+
+# Super-resolution, and models that take the whole clip.
+
+
+class Enlarge:
+  """Three times as large: three frames to the sum of the outer ones."""
+
+  restores, recurrent, radius, border = True, False, 1, "replicate"
+  noise_map, stride, scale, channels = False, 4, 3, 3
+
+  def apply(self, variables, window, noise):
+    assert noise is None and window.shape[2] % 4 == window.shape[3] % 4 == 0
+    frames = (window[:, 0] + window[:, 2]).repeat(3, 1).repeat(3, 2)
+    return Restored(frames, {"hr_features": -frames, "flow": window[:, 1]})
+
+
+def test_frames_of_super_resolution_are_cropped_at_their_own_size():
+  clip = _clip(3, 6, 5)
+  aux = ("hr_features", "flow")
+  restored = streaming.restore_clip(Enlarge(), {}, clip, aux=aux)
+  expected = clip[[0, 0, 1]] + clip[[1, 2, 2]]  # The ends are repeated.
+  expected = expected.repeat(3, 1).repeat(3, 2)
+  np.testing.assert_array_equal(restored.frames, expected)
+  np.testing.assert_array_equal(restored.aux["hr_features"], -expected)
+  np.testing.assert_array_equal(restored.aux["flow"], clip)
+
+
+class LessLast:
+  """Twice as large, each frame less the clip's last: it needs them all."""
+
+  restores, recurrent, radius, bidirectional = True, False, None, True
+  noise_map, stride, scale, channels = True, 4, 2, 3
+
+  def apply(self, variables, clip, noise):
+    assert noise.shape == (1, *clip.shape[2:4], 1)
+    frames = clip - clip[:, -1:] + noise[:, None]
+    return Restored(frames.repeat(2, 2).repeat(2, 3), {"flow": clip[..., :2]})
+
+
+def test_a_bidirectional_model_takes_the_whole_clip():
+  clip = _clip(4, 6, 5)
+  restored = streaming.restore_clip(LessLast(), {}, clip, sigma=0.5)
+  expected = (clip - clip[-1:] + 0.5).repeat(2, 1).repeat(2, 2)
+  np.testing.assert_allclose(restored.frames, expected, atol=1e-6)
+  np.testing.assert_array_equal(restored.aux["flow"], clip[..., :2])
+  alone = streaming.restore_clip(LessLast(), {}, clip, sigma=0.5, only=1)
+  np.testing.assert_array_equal(alone.frames, restored.frames[1:2])
+  assert not list(streaming.restore_stream(LessLast(), {}, [], sigma=0.5))

@@ -63,6 +63,16 @@ def test_bilinear_keeps_constants_and_commutes_with_transposition(
   )
 
 
+def test_bilinear_of_any_size_interpolates_and_does_not_blur():
+  x = jnp.array([0.0, 3.0, 6.0, 3.0]).reshape(1, 4, 1, 1)
+  # Samples at 1/3 - 1/6, 3/2 and so on of the four: two of them to a pixel.
+  smaller = resample.resize_bilinear(x, (3, 1))
+  np.testing.assert_allclose(smaller[0, :, 0, 0], [0.5, 4.5, 3.5], atol=1e-6)
+  larger = resample.resize_bilinear(x, (7, 2), align_corners=True)
+  expected = [0, 1.5, 3, 4.5, 6, 4.5, 3]
+  np.testing.assert_allclose(larger[0, :, 1, 0], expected, atol=1e-6)
+
+
 def _spike(size, at, height):
   row = np.zeros((1, size, 1))
   row[0, at] = height

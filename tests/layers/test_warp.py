@@ -31,6 +31,21 @@ def test_whole_pixel_translation_replicates_the_border(image):
   np.testing.assert_allclose(warped, padded[:, :7, 2:], atol=1e-6)
 
 
+def test_zeros_lie_outside_where_the_padding_says_so(image):
+  """And the last pixel fades to them, as in PyTorch's grid_sample."""
+  warped = backward_warp(image, _constant(image, 2.0, -1.0), padding="zeros")
+  padded = np.pad(image, ((0, 0), (1, 0), (0, 2), (0, 0)))
+  np.testing.assert_allclose(warped, padded[:, :7, 2:], atol=1e-6)
+  ones = jnp.ones((1, 1, 4, 1))
+  for dx, expected in (
+      (0.25, [1, 1, 1, 0.75]), (-1.5, [0, 0.5, 1, 1]), (1e9, [0, 0, 0, 0])
+  ):
+    faded = backward_warp(ones, _constant(ones, dx, 0.0), padding="zeros")
+    np.testing.assert_array_equal(faded[0, 0, :, 0], expected)
+  with pytest.raises(ValueError, match="one of border, zeros.* 'mirror'"):
+    backward_warp(image, _constant(image, 0.0, 0.0), padding="mirror")
+
+
 def test_half_a_pixel_averages_neighbours(image):
   warped = backward_warp(image, _constant(image, 0.5, 0.0))
   mean = (image[:, :, :-1] + image[:, :, 1:]) / 2
@@ -48,7 +63,8 @@ def test_a_ramp_is_warped_exactly():
   np.testing.assert_allclose(warped, expected, atol=1e-4)
 
 
-def test_gradients_equal_finite_differences():
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_gradients_equal_finite_differences(padding):
   key = jax.random.key(2)
   image = jax.random.uniform(key, (1, 5, 6, 2))
   # Away from whole pixels, where the derivative has a jump.
@@ -56,7 +72,7 @@ def test_gradients_equal_finite_differences():
   flow = 0.25 + whole
 
   def total(image, flow):
-    return jnp.sum(jnp.sin(3 * backward_warp(image, flow)))
+    return jnp.sum(jnp.sin(3 * backward_warp(image, flow, padding=padding)))
 
   check_grads(
       total, (image, flow), order=1, modes=["rev"], atol=2e-2, rtol=2e-2,

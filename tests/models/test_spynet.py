@@ -74,6 +74,27 @@ def test_flow_of_a_network_without_weights_is_its_bias_at_every_scale(levels):
   )
 
 
+def test_flow_of_any_size_is_in_the_pixels_of_that_size():
+  """A bias of (1, -0.5) a level is 7 and -3.5 at 12x20, of which 11x18."""
+  model = models.build("spynet", levels=3, widths=(4,), kernel=3)
+  frames = [jnp.zeros((1, 11, 18, 3))] * 2
+  variables = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape),
+      jax.eval_shape(
+          lambda: model.init(
+              jax.random.key(0), *frames, method="of_any_size"
+          )
+      ),
+  )
+  for level in range(3):
+    conv = variables["params"][f"level_{level}"]["conv_1"]["conv"]
+    conv["bias"] = jnp.array([1.0, -0.5])
+  flow = model.apply(variables, *frames, method="of_any_size")
+  assert flow.shape == (1, 11, 18, 2)
+  np.testing.assert_allclose(flow[..., 0], 7 * 18 / 20, rtol=1e-6)
+  np.testing.assert_allclose(flow[..., 1], -3.5 * 11 / 12, rtol=1e-6)
+
+
 def test_size_and_arguments_are_checked():
   model = models.build("spynet", levels=4, widths=(4,), kernel=3)
   with pytest.raises(ValueError, match="divisible by 8, but got 12x16"):

@@ -17,7 +17,8 @@ TORCH = (".pth", ".pt", ".tar", ".ckpt")
 SUFFIXES = (*TORCH, ".npz", ".safetensors")
 # Under which key published training checkpoints keep a state dict.
 WRAPPERS = ("state_dict", "params", "params_ema", "model")
-PREFIX = "module."  # What DataParallel puts before every name.
+# What DataParallel and mmagic put before every name.
+PREFIXES = ("module.", "generator.")
 
 
 class Checkpoint(NamedTuple):
@@ -25,7 +26,7 @@ class Checkpoint(NamedTuple):
 
   Attributes:
     tensors: arrays by name, in the file's order, without `prefix`.
-    prefix: "module." where every name had it, else "".
+    prefix: that of `PREFIXES` which every name had, else "".
     key: under which the file kept them, "" at its top.
   """
 
@@ -61,10 +62,11 @@ def read(path, *, key: str | None = None) -> Checkpoint:
     found, used = _state_dict(path, torch_files.read(path), key)
   if key is not None and used != key:
     raise ValueError(f"{path} has no key {key!r}: it holds tensors at its top.")
-  prefixed = bool(found) and all(name.startswith(PREFIX) for name in found)
-  if prefixed:
-    found = {name.removeprefix(PREFIX): found[name] for name in found}
-  return Checkpoint(found, PREFIX if prefixed else "", used)
+  for prefix in PREFIXES:
+    if found and all(name.startswith(prefix) for name in found):
+      found = {name.removeprefix(prefix): found[name] for name in found}
+      return Checkpoint(found, prefix, used)
+  return Checkpoint(found, "", used)
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ project ships none.
 """
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -24,6 +25,55 @@ from vidrestore_jax.converters.torch_layouts import KERNEL, Layout, Rule
 # Flow in pixels, up to 4 of them; one evaluation of the original network in
 # float32 is up to 2e-5 from float64 itself.
 TOLERANCE = 1e-4
+# Also of the SpyNet within other models of theirs.
+BASICSR = "basic_module.{level}.basic_module.{layer}.{kind}"
+MMAGIC = "basic_module.{level}.basic_module.{layer}.conv.{kind}"
+
+
+def rules(template, model, path="", *, first=0, step=2):
+  """The rules of a SpyNet, which may be a part of another model.
+
+  Args:
+    template: of a tensor's name, with {level}, {layer} and {kind}.
+    model: the SpyNet.
+    path: where it is in the model that it is part of, such as "spynet/".
+    first: the first level and layer.
+    step: from a layer's number to the next.
+  """
+  for level in range(model.levels):
+    for layer in range(len(model.widths) + 1):
+      name = functools.partial(
+          template.format, level=level + first, layer=step * layer + first
+      )
+      stem = f"params/{path}level_{level}/conv_{layer}/conv"
+      yield Rule(name(kind="weight"), f"{stem}/kernel", KERNEL)
+      yield Rule(name(kind="bias"), f"{stem}/bias")
+
+
+def infer(template, shapes, *, first=0):
+  """The SpyNet's arguments; for the rest see `rules`."""
+  pattern = _pattern(template)
+  found = [m for m in (re.fullmatch(pattern, n) for n in shapes) if m]
+  layers = {int(match["layer"]) for match in found} or {first}
+  weights = [
+      shapes.kernel(template.format(level=first, layer=layer, kind="weight"))
+      for layer in sorted(layers)
+  ]
+  return dict(
+      levels=len({match["level"] for match in found}),
+      align_corners=True,
+      normalize=True,
+      widths=tuple(shape[0] for shape in weights[:-1]),
+      kernel=weights[0][-1],
+  )
+
+
+def _pattern(template):
+  """A regular expression of the names that `template` makes."""
+  pattern = re.escape(template.replace("{", "<").replace("}", ">"))
+  pattern = pattern.replace("<level>", r"(?P<level>\d+)")
+  pattern = pattern.replace("<layer>", r"(?P<layer>\d+)")
+  return pattern.replace("<kind>", r"(?P<kind>weight|bias)")
 
 
 def _layout(name, template, *, first=0, step=2):
@@ -35,46 +85,16 @@ def _layout(name, template, *, first=0, step=2):
     first: the first level and layer.
     step: from a layer's number to the next.
   """
-  pattern = re.escape(template.replace("{", "<").replace("}", ">"))
-  pattern = pattern.replace("<level>", r"(?P<level>\d+)")
-  pattern = pattern.replace("<layer>", r"(?P<layer>\d+)")
-  pattern = pattern.replace("<kind>", r"(?P<kind>weight|bias)")
-
-  def named(level, layer, kind):
-    return template.format(
-        level=level + first, layer=step * layer + first, kind=kind
-    )
-
-  def infer(shapes):
-    found = [m for m in (re.fullmatch(pattern, n) for n in shapes) if m]
-    levels = len({match["level"] for match in found})
-    layers = len({match["layer"] for match in found})
-    weights = [shapes.kernel(named(0, i, "weight")) for i in range(layers)]
-    return dict(
-        levels=levels,
-        align_corners=True,
-        normalize=True,
-        widths=tuple(shape[0] for shape in weights[:-1]),
-        kernel=weights[0][-1],
-    )
-
-  def rules(model):
-    for level in range(model.levels):
-      for layer in range(len(model.widths) + 1):
-        path = f"params/level_{level}/conv_{layer}/conv"
-        yield Rule(named(level, layer, "weight"), f"{path}/kernel", KERNEL)
-        yield Rule(named(level, layer, "bias"), f"{path}/bias")
-
   def dropped(name, model):
-    match = re.fullmatch(pattern, name)
+    match = re.fullmatch(_pattern(template), name)
     return bool(match) and int(match["level"]) - first >= model.levels
 
   return Layout(
       name=name,
-      example=named(0, 0, "weight"),
-      marker=pattern,
-      infer=infer,
-      rules=rules,
+      example=template.format(level=first, layer=first, kind="weight"),
+      marker=_pattern(template),
+      infer=functools.partial(infer, template, first=first),
+      rules=functools.partial(rules, template, first=first, step=step),
       dropped=dropped,
   )
 
@@ -84,12 +104,8 @@ LAYOUTS = (
     _layout("sniklaus", "moduleBasic.{level}.moduleBasic.{layer}.{kind}"),
     _layout("sniklaus_main", "moduleBasic.{level}.moduleMain.{layer}.{kind}"),
     _layout("sniklaus_net", "netBasic.{level}.netBasic.{layer}.{kind}"),
-    _layout("basicsr", "basic_module.{level}.basic_module.{layer}.{kind}"),
-    _layout(
-        "mmagic",
-        "basic_module.{level}.basic_module.{layer}.conv.{kind}",
-        step=1,
-    ),
+    _layout("basicsr", BASICSR),
+    _layout("mmagic", MMAGIC, step=1),
 )
 
 

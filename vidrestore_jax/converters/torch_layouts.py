@@ -16,6 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from vidrestore_jax import models, released
+from vidrestore_jax.models.spynet import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Kind(NamedTuple):
@@ -50,14 +51,17 @@ class Rule(NamedTuple):
 
   Attributes:
     name: PyTorch's.
-    path: ours, `<collection>/<path>`; None for BatchNorm's count of batches,
-      an int64 that no weight depends on and that may be missing.
+    path: ours, `<collection>/<path>`; None for what is no variable here and
+      may be missing: BatchNorm's count of batches, an int64 that no weight
+      depends on, or a constant.
     kind: of the layout.
+    constant: what the tensor always holds, such as the mean of ImageNet.
   """
 
   name: str
   path: str | None
   kind: Kind = VECTOR
+  constant: np.ndarray | None = None
 
 
 def conv(name: str, path: str, *, bias: bool = True):
@@ -93,6 +97,14 @@ def batch_norm(name: str, path: str):
   yield Rule(f"{name}.running_mean", f"batch_stats/{path}/mean")
   yield Rule(f"{name}.running_var", f"batch_stats/{path}/var")
   yield Rule(f"{name}.num_batches_tracked", None)
+
+
+def imagenet(name: str = ""):
+  """Rules of the constants `mean` and `std` [1, 3, 1, 1] of a module."""
+  stem = f"{name}." if name else ""
+  for key, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+    constant = np.float32(values).reshape(1, 3, 1, 1)
+    yield Rule(f"{stem}{key}", None, constant=constant)
 
 
 class Shapes(dict):
@@ -198,7 +210,9 @@ def to_variables(
   flat, counts = {}, {}
   for rule in rules:
     if rule.path is None:
-      if rule.name in tensors:
+      if rule.name in tensors and rule.constant is not None:
+        _check_constant(rule, tensors[rule.name], origin)
+      elif rule.name in tensors:
         counts[rule.name] = _count(rule.name, tensors[rule.name], origin)
       continue
     value = _weight(rule, tensors[rule.name], wanted[rule.path], origin)
@@ -234,7 +248,9 @@ def to_tensors(
     )
   tensors = {}
   for rule in rules:
-    if rule.path is None:
+    if rule.constant is not None:
+      value = rule.constant
+    elif rule.path is None:
       if counts is not None and rule.name not in counts:
         continue
       value = np.array(counts[rule.name] if counts else 0, np.int64)
@@ -305,6 +321,16 @@ def _count(name, value, origin):
         f"{origin}: {name} is no single integer, as a count of batches is."
     )
   return int(value)
+
+
+def _check_constant(rule, value, origin):
+  if value.shape != rule.constant.shape or not np.allclose(
+      value, rule.constant, rtol=1e-3
+  ):
+    raise ValueError(
+        f"{origin}: {rule.name} is always {rule.constant.ravel()}, but holds"
+        f" {np.ravel(value)[:4]} in shape {value.shape}."
+    )
 
 
 def _some(names):

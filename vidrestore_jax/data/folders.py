@@ -124,6 +124,12 @@ def natural(path: pathlib.Path):
   return [(int(p), p) if i % 2 else (0, p) for i, p in enumerate(parts)]
 
 
+def listed(path) -> list[str]:
+  """Names of clips in a text file: the first word of each line."""
+  lines = pathlib.Path(path).expanduser().read_text().splitlines()
+  return [line.split()[0] for line in lines if line.strip()]
+
+
 # Reading
 
 

@@ -5,13 +5,18 @@ held, and the state is carried from the first frame to the last, so that no
 chunk border exists. Whole clips go through the same step.
 
 A windowed model slides over the frames; beyond both ends they are mirrored
-without repeating the edge. Where it is a cascade of stages, each stage slides
+without repeating the edge, or the last one is repeated where the model's
+`border` is "replicate". Where it is a cascade of stages, each stage slides
 over the results of the one before, so that every result is made once.
+
+A bidirectional model restores each frame from all others, so it is no stream:
+the whole clip is held in memory, on the device as well.
 """
 
 import collections
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,11 +25,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidrestore_jax.inference import tiling
-from vidrestore_jax.shapes import Restored, check_channels, check_rank
+from vidrestore_jax.shapes import (
+    Restored,
+    check_channels,
+    check_choice,
+    check_rank,
+)
 
 # What of `Restored.aux` is worth the way from the device for each frame.
 AUX = ("bits", "rate_map", "flow")
-_CROPPED = ("flow", "pre_denoised")  # Those that are of the padded frame.
+# Those that are of the padded input, and of the padded output.
+_CROPPED, _CROPPED_OUTPUT = ("flow", "pre_denoised"), ("hr_features",)
+BORDERS = ("mirror", "replicate")
 
 
 def restore_stream(
@@ -52,8 +64,9 @@ def restore_stream(
 
   Yields:
     `Restored` on the host for each frame: `frames` float32 `[H, W, C]`, not
-    clipped; `aux["bits"]` a float and `aux["rate_map"]` `[h, w]`, both of the
-    padded frame; an `aux["flow"]` is cropped as the frame is. Of a cascade,
+    clipped, H and W the model's `scale` times those given; `aux["bits"]` a
+    float and `aux["rate_map"]` `[h, w]`, both of the padded frame; an
+    `aux["flow"]` is cropped as the frame is. Of a cascade,
     `aux["pre_denoised"]` `[H, W, C]` is what its first stage made of the frame,
     and nothing else is kept.
 
@@ -61,14 +74,28 @@ def restore_stream(
     ValueError: the model does not restore, `sigma` does not suit it, or the
       frames change their size.
   """
+  yield from _restored(model, variables, frames, sigma, aux)
+
+
+def _restored(model, variables, frames, sigma, aux, only=None):
+  """`restore_stream`; of all frames, or of that with the index `only` alone."""
   check_streams(model)
   check_sigma(model, sigma)
   variables = jax.device_put(variables)
   frames = _checked(model, frames)
   if model.recurrent:
     results = _recurrent(model, variables, frames, sigma, aux)
+  elif getattr(model, "bidirectional", False):
+    results = _bidirectional(model, variables, frames, sigma, aux)
   else:
+    border = getattr(model, "border", "mirror")
+    frames = extended(frames, model.radius, border)
+    if only is not None:  # Then no other window is made.
+      frames = itertools.islice(frames, only, only + 2 * model.radius + 1)
+      only = 0
     results = _windowed(model, variables, frames, sigma, aux)
+  if only is not None:
+    results = itertools.islice(results, only, only + 1)
   pending = None
   for result in results:
     if pending is not None:
@@ -85,6 +112,7 @@ def restore_clip(
     *,
     sigma: float | None = None,
     aux: tuple[str, ...] = AUX,
+    only: int | None = None,
 ) -> Restored:
   """Restores a clip held in memory; see `restore_stream`.
 
@@ -94,20 +122,25 @@ def restore_clip(
     clip: `[T, H, W, C]` in [0, 1].
     sigma: standard deviation of the noise in [0, 1] units.
     aux: which keys of the model's `aux` to return where it has them.
+    only: the index of the one frame to return, as it is restored in the clip;
+      what it does not need is not computed. None returns them all.
 
   Returns:
-    `Restored` of numpy arrays: `frames` float32 `[T, H, W, C]`, not clipped,
-    `aux["bits"]` `[T]`, `aux["rate_map"]` `[T, h, w]`.
+    `Restored` of numpy arrays: `frames` float32 `[T, H, W, C]` (T is 1 with
+    `only`), not clipped, `aux["bits"]` `[T]`, `aux["rate_map"]` `[T, h, w]`.
 
   Raises:
-    ValueError: as `restore_stream`, or the clip has no frames.
+    ValueError: as `restore_stream`, or the clip has no frames, or not that one.
   """
   check_rank("A clip", clip, "THWC")
-  steps = list(
-      restore_stream(model, variables, clip, sigma=sigma, aux=aux)
-  )
-  if not steps:
+  if not len(clip):
     raise ValueError("The clip to restore has no frames.")
+  if only is not None and not 0 <= only < len(clip):
+    raise ValueError(
+        f"The clip has the frames 0 to {len(clip) - 1}, but frame {only} is"
+        " asked for."
+    )
+  steps = list(_restored(model, variables, clip, sigma, aux, only))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
 
@@ -140,39 +173,51 @@ def check_sigma(model, sigma: float | None):
     )
 
 
-def mirrored(frames: Iterable, radius: int) -> Iterator:
-  """Frames with `radius` more at either end, the edge not repeated.
-
-  Frame i of a clip of T stands for -i and for 2 (T - 1) - i (FastDVDnet's
-  release); a clip too short for that is mirrored again and again, and a single
-  frame has only itself for neighbour.
+def extended(
+    frames: Iterable, radius: int, border: str = "mirror"
+) -> Iterator:
+  """Frames with `radius` more at either end.
 
   Args:
     frames: any iterable; no more than radius + 1 of its items are held.
     radius: how many more.
+    border: "mirror": the edge is not repeated, frame i of a clip of T stands
+      for -i and for 2 (T - 1) - i (FastDVDnet's release); a clip too short for
+      that is mirrored again and again, and a single frame has only itself for
+      neighbour. "replicate": the first and the last frame are repeated (STD).
 
   Yields:
     The items, T + 2 radius of them where there are any.
+
+  Raises:
+    ValueError: no such border.
   """
+  check_choice("A model's border", border, BORDERS)
+  inside = {"mirror": _reflect, "replicate": _clamp}[border]
   frames = iter(frames)
   head = list(itertools.islice(frames, radius + 1))
   tail = collections.deque(head, radius + 1)
   for distance in range(-radius, 0):
     if head:
-      yield head[_reflect(distance, len(head))]
+      yield head[inside(distance, len(head))]
   yield from head
   for frame in frames:
     tail.append(frame)
     yield frame
   for distance in range(radius):
     if tail:
-      yield tail[_reflect(len(tail) + distance, len(tail))]
+      yield tail[inside(len(tail) + distance, len(tail))]
 
 
 def _reflect(index, length):
   """The index of [0, length) that a mirror at both ends leads to."""
   period = max(2 * (length - 1), 1)
   return min(index % period, -index % period)
+
+
+def _clamp(index, length):
+  """The index of [0, length) that is nearest."""
+  return min(max(index, 0), length - 1)
 
 
 def _checked(model, frames):
@@ -216,9 +261,26 @@ def _step(model, aux, variables, state, frame, sigma):
   return state, _finish(restored, size, model.scale, aux)
 
 
+def _bidirectional(model, variables, frames, sigma, aux):
+  """A bidirectional model's results, of the whole clip at once."""
+  frames = list(frames)
+  if not frames:
+    return
+  restored = _clip(model, aux, variables, jnp.stack(frames), sigma)
+  for index in range(len(frames)):
+    yield jax.tree.map(operator.itemgetter(index), restored)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _clip(model, aux, variables, clip, sigma):
+  """A clip `[T, H, W, C]`: Restored without batch, cropped."""
+  clip, size = tiling.pad_to_multiple(clip[None], model.stride)
+  restored = model.apply(variables, clip, _noise_map(clip[:, 0], sigma))
+  return _finish(restored, size, model.scale, aux)
+
+
 def _windowed(model, variables, frames, sigma, aux):
-  """A windowed model's results: the middles of its windows."""
-  frames = mirrored(frames, model.radius)
+  """A windowed model's results: the middles of its windows in `frames`."""
   if not hasattr(model, "stages"):
     for window in _windows(frames, model.radius):
       yield _window(model, aux, variables, window, sigma)
@@ -298,9 +360,10 @@ def _finish(restored, size, scale, aux):
   """What is kept of `restored`, cropped and without its batch axis."""
   frames = tiling.crop(restored.frames, size, scale=scale)
   kept = {k: v for k, v in restored.aux.items() if k in aux}
-  for key in _CROPPED:
-    if key in kept:
-      kept[key] = tiling.crop(kept[key], size)
+  for keys, times in ((_CROPPED, 1), (_CROPPED_OUTPUT, scale)):
+    for key in keys:
+      if key in kept:
+        kept[key] = tiling.crop(kept[key], size, scale=times)
   result = Restored(frames.astype(jnp.float32), kept)
   return jax.tree.map(lambda leaf: leaf[0], result)
 

@@ -64,22 +64,31 @@ def upsample_nearest(x, factor: int = 2):
 
 
 def upsample_bilinear(x, factor: int = 2, *, align_corners: bool = False):
-  """[B, h, w, C] to [B, h * f, w * f, C], as PyTorch's interpolate.
+  """[B, h, w, C] to [B, h * f, w * f, C]; see `resize_bilinear`."""
+  size = (x.shape[1] * factor, x.shape[2] * factor)
+  return resize_bilinear(x, size, align_corners=align_corners)
+
+
+def resize_bilinear(x, size, *, align_corners: bool = False):
+  """[B, h, w, C] to [B, H, W, C], as PyTorch's interpolate.
+
+  Four neighbours make a pixel, whatever the factor: it does not blur what it
+  makes smaller.
 
   Args:
     x: the array.
-    factor: a whole number.
+    size: (H, W).
     align_corners: True maps the corner pixels' centres onto each other; False
       (half-pixel centres) maps the corners of the corner pixels.
 
   Returns:
-    The array at the higher resolution; values beyond the border are those of
-    the border.
+    The resized array; values beyond the border are those of the border.
   """
-  rows = _linear_weights(x.shape[1], factor, align_corners)
-  columns = _linear_weights(x.shape[2], factor, align_corners)
-  x = _interpolate(x, *rows, axis=1)
-  return _interpolate(x, *columns, axis=2)
+  for axis, wanted in zip((1, 2), size):
+    if wanted != x.shape[axis]:
+      weights = _linear_weights(x.shape[axis], wanted, align_corners)
+      x = _interpolate(x, *weights, axis=axis)
+  return x
 
 
 def bicubic_resize(x, scale):
@@ -182,16 +191,16 @@ def _exact(scale):
   return scale
 
 
-def _linear_weights(size, factor, align_corners):
+def _linear_weights(size, wanted, align_corners):
   """The lower neighbour of each output sample, the upper one, its weight."""
-  target = jnp.arange(size * factor, dtype=jnp.float32)
+  target = np.arange(wanted)
   if align_corners:
     # A single row or column has no spacing: every sample reads it.
-    position = target * ((size - 1) / max(size * factor - 1, 1))
+    position = target * ((size - 1) / max(wanted - 1, 1))
   else:
-    position = jnp.clip((target + 0.5) / factor - 0.5, 0, size - 1)
-  low = jnp.floor(position).astype(jnp.int32)
-  high = jnp.minimum(low + 1, size - 1)
+    position = np.clip((target + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+  low = np.floor(position).astype(np.int32)
+  high = np.minimum(low + 1, size - 1)
   return low, high, position - low
 
 

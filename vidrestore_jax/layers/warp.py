@@ -2,16 +2,18 @@
 
 import jax.numpy as jnp
 
-from vidrestore_jax.shapes import check_rank
+from vidrestore_jax.shapes import check_choice, check_rank
 
 
-def backward_warp(image, flow):
+def backward_warp(image, flow, *, padding: str = "border"):
   """out[y, x] = image[y + flow_y, x + flow_x], bilinear.
 
-  Positions outside are clipped to the border (replicated border), where the
-  gradient with respect to the flow is zero; on the border it is the inner one,
-  so that zero flow, where training starts, has a whole gradient. Positions and
-  weights are computed in float32: bfloat16 cannot tell pixel 257 from 258.
+  With the padding "border", positions outside are clipped to the border
+  (replicated border), where the gradient with respect to the flow is zero; on
+  the border it is the inner one, so that zero flow, where training starts, has
+  a whole gradient. With "zeros" the image is zero outside, to which the last
+  pixel fades. Positions and weights are computed in float32: bfloat16 cannot
+  tell pixel 257 from 258.
 
   A gather of the four neighbours, rather than `map_coordinates`, because its
   gradient costs half as much on a CPU.
@@ -19,9 +21,13 @@ def backward_warp(image, flow):
   Args:
     image: `[B, H, W, C]`.
     flow: `[B, H, W, 2]` in pixels, (dx, dy), from the output into the image.
+    padding: "border" or "zeros".
 
   Returns:
     `[B, H, W, C]` in the image's dtype.
+
+  Raises:
+    ValueError: shapes that do not fit together, or no such padding.
   """
   check_rank("image", image, "BHWC")
   check_rank("flow", flow, "BHWC")
@@ -30,17 +36,12 @@ def backward_warp(image, flow):
         f"flow needs shape {(*image.shape[:3], 2)} for an image of shape"
         f" {tuple(image.shape)}, but has {tuple(flow.shape)}."
     )
+  check_choice("backward_warp's padding", padding, _NEIGHBOURS)
   batch, height, width, channels = image.shape
   flow = flow.astype(jnp.float32)
-  x = _clip(jnp.arange(width) + flow[..., 0], width - 1)
-  y = _clip(jnp.arange(height)[:, None] + flow[..., 1], height - 1)
-  # The cell to the left and above; at the far border the last whole cell.
-  left = jnp.clip(jnp.floor(x), 0, max(width - 2, 0)).astype(jnp.int32)
-  top = jnp.clip(jnp.floor(y), 0, max(height - 2, 0)).astype(jnp.int32)
-  right = jnp.minimum(left + 1, width - 1)
-  bottom = jnp.minimum(top + 1, height - 1)
-  wx = (x - left)[..., None].astype(image.dtype)
-  wy = (y - top)[..., None].astype(image.dtype)
+  neighbours = _NEIGHBOURS[padding]
+  columns = neighbours(jnp.arange(width) + flow[..., 0], width)
+  rows = neighbours(jnp.arange(height)[:, None] + flow[..., 1], height)
 
   pixels = image.reshape(batch, height * width, channels)
 
@@ -51,12 +52,45 @@ def backward_warp(image, flow):
     )
     return found.reshape(image.shape)
 
-  upper = look_up(top, left) * (1 - wx) + look_up(top, right) * wx
-  lower = look_up(bottom, left) * (1 - wx) + look_up(bottom, right) * wx
-  return upper * (1 - wy) + lower * wy
+  def blend(pair, values):
+    (_, one), (_, other) = pair
+    one, other = (w[..., None].astype(image.dtype) for w in (one, other))
+    return values[0] * one + values[1] * other
+
+  return blend(
+      rows,
+      [
+          blend(columns, [look_up(row, column) for column, _ in columns])
+          for row, _ in rows
+      ],
+  )
 
 
-def _clip(position, last):
-  """Clips to [0, last]; the gradient at a tie is 1, not jnp.clip's half."""
-  position = jnp.where(position < 0, 0.0, position)
+def _in_border(position, size):
+  """The pair of neighbours along an axis, each as (index, weight)."""
+  position = _clip(position, 0, size - 1)
+  # The cell to the left or above; at the far border the last whole cell.
+  low = jnp.clip(jnp.floor(position), 0, max(size - 2, 0)).astype(jnp.int32)
+  high = jnp.minimum(low + 1, size - 1)
+  weight = position - low
+  return (low, 1 - weight), (high, weight)
+
+
+def _in_zeros(position, size):
+  """As `_in_border`; a neighbour outside has no weight."""
+  position = _clip(position, -1, size)  # Where nothing is left of the image.
+  low = jnp.floor(position).astype(jnp.int32)
+  weight = position - low
+  return tuple(
+      (jnp.clip(i, 0, size - 1), jnp.where((i >= 0) & (i < size), w, 0.0))
+      for i, w in ((low, 1 - weight), (low + 1, weight))
+  )
+
+
+_NEIGHBOURS = {"border": _in_border, "zeros": _in_zeros}
+
+
+def _clip(position, first, last):
+  """Clips to [first, last]; the gradient at a tie is 1, not jnp.clip's half."""
+  position = jnp.where(position < first, float(first), position)
   return jnp.where(position > last, float(last), position)

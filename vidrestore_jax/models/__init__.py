@@ -4,10 +4,12 @@ A restoration model says which of three kinds it is:
 
 - `recurrent`: `step(state, frame, noise) -> (state, Restored)` and
   `init_state(frame)`; called on a clip it is a scan of that step.
-- windowed, of a `radius` r: called with `(window, noise, *, train=False)` on
-  `[B, 2 r + 1, H, W, C]` it restores the middle frame. `train` is for what
-  behaves otherwise in training (batch normalisation); the model may then update
-  its variables, and one without such parts ignores it. A cascade also has
+- windowed, of a `radius` r (None for the other kinds): called with
+  `(window, noise, *, train=False)` on `[B, 2 r + 1, H, W, C]` it restores the
+  middle frame. A clip's ends are mirrored for it, or repeated where its
+  `border` is "replicate". `train` is for what behaves otherwise in training
+  (batch normalisation); the model may then update its variables, and one
+  without such parts ignores it. A cascade also has
   `stages`, the radius of each stage, which add up to r, and the method
   `stage(index, window, noise, *, train=False)`, a stage's frame in the middle
   of `[B, 2 stages[index] + 1, H, W, C]` results of the stage before: streams

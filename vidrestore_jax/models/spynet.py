@@ -9,7 +9,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vidrestore_jax.layers.convolution import Conv
-from vidrestore_jax.layers.resample import average_pool, upsample_bilinear
+from vidrestore_jax.layers.resample import (
+    average_pool,
+    resize_bilinear,
+    upsample_bilinear,
+)
 from vidrestore_jax.layers.warp import backward_warp
 from vidrestore_jax.shapes import (
     check_channels,
@@ -19,8 +23,8 @@ from vidrestore_jax.shapes import (
 )
 
 # Statistics of ImageNet in RGB, [0, 1] units (torchvision's).
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class FlowLevel(nn.Module):
@@ -99,6 +103,25 @@ class SpyNet(nn.Module):
     """
     return self.pyramid(current, reference)[-1]
 
+  def of_any_size(self, current, reference):
+    """The flow of frames whose sides need not be multiples of the stride.
+
+    They are enlarged to the next multiple, bilinearly, and the flow comes back
+    to their size and pixels, as in BasicVSR's release.
+
+    Args:
+      current: as in the call.
+      reference: as in the call.
+
+    Returns:
+      As the call.
+    """
+    height, width = current.shape[1:3]
+    size = [side + -side % self.stride for side in (height, width)]
+    frames = (resize_bilinear(frame, size) for frame in (current, reference))
+    flow = resize_bilinear(self(*frames), (height, width))
+    return flow * jnp.array([width / size[1], height / size[0]])
+
   def pyramid(self, current, reference):
     """The flow of every level, coarsest first, each in its own pixels."""
     for name, frame in (("current", current), ("reference", reference)):
@@ -121,7 +144,7 @@ class SpyNet(nn.Module):
   def _pool(self, frame):
     """Frames from the coarsest level to the finest."""
     if self.normalize:
-      frame = (frame - jnp.array(_IMAGENET_MEAN)) / jnp.array(_IMAGENET_STD)
+      frame = (frame - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
     frames = [frame.astype(self.dtype)]
     for _ in range(self.levels - 1):
       frames.append(average_pool(frames[-1]))

@@ -25,7 +25,7 @@ import pathlib
 
 import numpy as np
 
-from vidrestore_jax.data import prepared
+from vidrestore_jax.data import folders, prepared
 
 _LISTS = {"train": "sep_trainlist.txt", "test": "sep_testlist.txt"}
 _ARCHIVE = "vimeo_septuplet.zip"
@@ -126,10 +126,5 @@ def build(
   """
   return prepared.build(
       Vimeo90k, data_dir=data_dir, split=split, length=length, stride=stride,
-      names=None if names is None else _listed(names),
+      names=None if names is None else folders.listed(names),
   )
-
-
-def _listed(path):
-  lines = pathlib.Path(path).expanduser().read_text().splitlines()
-  return [line.split()[0] for line in lines if line.strip()]
