@@ -15,6 +15,7 @@ from vidrestore_jax.layers.convolution import (
     SpaceTimeConv,
     SubPixelConv,
     TransposedConv,
+    WideTransposedConv,
 )
 from vidrestore_jax.layers.residual import ResBlock
 
@@ -131,3 +132,21 @@ def test_frame_by_frame_equals_a_convolution_of_space_and_time(pad_time):
       dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
   ) + jnp.arange(4.0)
   np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_wide_transposed_convolution_equals_its_definition(stride):
+  x = jax.random.normal(jax.random.key(0), (2, 3, 4, 2))
+  layer = WideTransposedConv(3, 9, stride)
+  variables = layer.init(jax.random.key(1), x)
+  variables["params"]["bias"] += jnp.arange(3.0)
+  found = layer.apply(variables, x)
+  kernel = np.asarray(variables["params"]["kernel"])
+  expected = np.zeros((2, 3 * stride + 8, 4 * stride + 8, 3))
+  for i in range(3):
+    for j in range(4):
+      block = np.einsum("bc,klcf->bklf", x[:, i, j], kernel)
+      top, left = stride * i, stride * j
+      expected[:, top : top + 9, left : left + 9] += block
+  expected = expected[:, 4:-4, 4:-4] + np.arange(3.0)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
