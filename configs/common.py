@@ -144,3 +144,37 @@ def degraded_eval(config, source: dict, degradation: dict):
       "degradation": degradation,
       "seed": 0,
   }
+
+
+def super_resolution(config, scale: int = 4):
+  """Small clips made of clean ones by MATLAB's bicubic ("BI"), to enlarge.
+
+  Training makes them after the crop, in the pipeline; measuring makes them of
+  the clean clips of `config.eval.data`, by the model's scale.
+
+  Args:
+    config: is changed.
+    scale: how many times smaller.
+  """
+  config.data.degradation = {"name": "resize.bicubic_down", "scale": scale}
+  config.eval.protocol = "sr_y"
+  config.eval.sigmas = ()
+  config.eval.baselines = ("bicubic",)
+
+
+def vimeo_to_vid4(config):
+  """Trains on the septuplets of Vimeo-90K, and measures on Vid4.
+
+  Args:
+    config: is changed; its `clip_length` is seven.
+  """
+  config.clip_length = 7
+  config.data.train = {
+      "name": "vimeo90k",
+      "data_dir": "",  # Empty: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      "split": "train",
+      "length": None,
+  }
+  config.eval.data = {
+      "name": "vid4", "data_dir": "", "split": "test", "length": None
+  }
