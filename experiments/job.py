@@ -56,7 +56,8 @@ def resolve(config, workdir: pathlib.Path):
   those of that folder's model.json, but for what changes only the speed; no
   part comes from elsewhere. Likewise a model that a task needs, such as
   `config.task.teacher`, by its `init_from`; one that is pretrained is that of
-  `config.pretrain`. A run that was started keeps what it resolved to.
+  `config.pretrain`, from which what is given a folder is dropped. A run that
+  was started keeps what it resolved to.
 
   Args:
     config: as it was loaded; not changed.
@@ -77,6 +78,14 @@ def resolve(config, workdir: pathlib.Path):
     with config.unlocked():
       config.model = {"name": name, "init_from": parts, **kwargs, **kept}
       config.pretrain = {}
+  for part in list(config.pretrain):
+    places = takers(config, part)
+    given = [section[key] for section, key in places if section[key]]
+    if given:  # Then there is nothing to pretrain.
+      for section, key in places:
+        section[key] = given[0]
+      with config.unlocked():
+        del config.pretrain[part]
   for part, section in config.task.items():
     if not hasattr(section, "items") or not {"name", "init_from"} <= {*section}:
       continue

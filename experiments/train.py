@@ -147,9 +147,28 @@ def _prepare(config, workdir, say) -> _Prepared:
   """
   mesh = sharding.data_mesh(config.batch_size)
   job = jobs.build(config)
-  for part in config.pretrain:
-    jobs.takers(config, part)
   measure = validation.build(config, job.model, say=say)
+  iterator, batch = batches(config)
+  shapes = jax.eval_shape(job.create_state, batch)
+  # A run that has started needs no longer what it started from.
+  if not (workdir / "config.json").exists():
+    jobs.released_variables(config, job, shapes, skip=config.pretrain)
+  return _Prepared(mesh, job, iterator, batch, measure)
+
+
+def batches(config):
+  """The batches that a config trains on.
+
+  Args:
+    config: the whole config.
+
+  Returns:
+    The pair (grain iterator of this process's batches, zeros of the shapes of
+    a batch of one).
+
+  Raises:
+    ValueError, OSError: there is something wrong with the data.
+  """
   source = data.build(**config.data.train.to_dict())
   element = {
       "clip_length": config.clip_length,
@@ -168,12 +187,7 @@ def _prepare(config, workdir, say) -> _Prepared:
       say=lambda line: print(line, flush=True),  # Of every process.
       **element,
   )
-  batch = pipeline.example_batch(source, **element)
-  shapes = jax.eval_shape(job.create_state, batch)
-  # A run that has started needs no longer what it started from.
-  if not (workdir / "config.json").exists():
-    jobs.released_variables(config, job, shapes, skip=config.pretrain)
-  return _Prepared(mesh, job, iterator, batch, measure)
+  return iterator, pipeline.example_batch(source, **element)
 
 
 def _pipeline_degradation(config):
