@@ -251,9 +251,10 @@ def released_variables(config, job, state, skip=()) -> dict:
       if part:
         place, what = f"{place}/{part}", f"{what}.{part}"
       take(folder, ours, "", place, what)
-  for name, source in getattr(job.task, "sources", {}).items():
-    folder, what = config.task[name].init_from, f"config.task.{name}"
-    if name in skip:
+  for source in getattr(job.task, "sources", ()):
+    folder = config.task[source.section].init_from
+    what = f"config.task.{source.section}"
+    if source.section in skip:
       continue
     if folder:
       take(folder, source.module, source.part, source.place, what)

@@ -10,8 +10,8 @@ A task that trains more than its model may also have
   that serve training alone. They are neither averaged nor released;
 - `mask_updates(updates, model_state) -> updates`: what of the optimizer's
   updates is applied, after the step that led to that state;
-- `sources`: what released models start it, beside those that start the model:
-  a `Source` by the section of config.task whose `init_from` names the folder.
+- `sources`: what released models start it, beside those that start the model,
+  a sequence of `Source`.
 """
 
 import importlib
@@ -26,6 +26,7 @@ class Source(NamedTuple):
   """What a task takes of a released model.
 
   Attributes:
+    section: of config.task, whose `init_from` names the folder.
     module: what it has to be.
     part: the released model's attribute that is taken, "" for all of it.
     place: where its variables go, in params or model_state: a path with
@@ -33,6 +34,7 @@ class Source(NamedTuple):
     needed: there is no training without it.
   """
 
+  section: str
   module: Any
   part: str
   place: str

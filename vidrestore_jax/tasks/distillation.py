@@ -93,11 +93,12 @@ class Distillation:
   def sources(self):
     """See `vidrestore_jax.tasks`."""
     place = f"{_OWN}/teacher/{{collection}}"
-    sources = {"teacher": Source(self.teacher, "", place, needed=True)}
+    sources = [Source("teacher", self.teacher, "", place, needed=True)]
     if self.lambda_td:
       place = f"{{collection}}/{_OWN}/conv_lstm"
-      sources["conv_lstm"] = Source(
-          self.cells.conv_lstm, "conv_lstm", place, needed=False
+      module = self.cells.conv_lstm
+      sources.append(
+          Source("conv_lstm", module, "conv_lstm", place, needed=False)
       )
     return sources
 

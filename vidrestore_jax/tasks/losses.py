@@ -10,6 +10,12 @@ def mean_squared_error(restored, clean):
   return jnp.mean(jnp.square(difference))
 
 
+def mean_absolute_error(restored, clean):
+  """Mean of the absolute difference over all axes, in float32."""
+  difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
+  return jnp.mean(jnp.abs(difference))
+
+
 def half_squared_error(restored, clean):
   """Sum of the squared difference over 2 N, N the batch; FastDVDnet's loss.
 
