@@ -7,16 +7,18 @@
 The multiply-accumulates are counted from the traced program, module by module
 (`experiments.tracing` says what counts); GFLOPs are 2 x MACs / 1e9. The program
 is one step of a recurrent model, one call of SpyNet (a pair of frames) and one
-window of a windowed model: each yields one frame. Of a cascade of stages the
-cost as a stream is given as well, where each stage runs once per frame. SIZE is
-the width and height of the input frames. Where it is no multiple of the model's
-stride, the padded frame is traced and the cost per padded pixel is charged for
-the pixels asked for.
+window of a windowed model: each yields one frame. A bidirectional model costs
+what one frame more in a clip adds. Of a cascade of stages the cost as a stream
+is given as well, where each stage runs once per frame. SIZE is the width and
+height of the input frames. Where it is no multiple of the model's stride, the
+padded frame is traced and the cost per padded pixel is charged for the pixels
+asked for.
 
 Peak memory is what XLA reserves to run that (padded) program once, compiled
 for the default backend: arguments (parameters, state and frame), outputs and
-temporary buffers, less what is shared between them. Compiling a whole frame
-takes seconds to minutes; `--nomemory` skips it.
+temporary buffers, less what is shared between them; of a bidirectional model,
+for a clip of 5 frames. Compiling a whole frame takes seconds to minutes;
+`--nomemory` skips it.
 
 The JSON has `params`, `macs`, `gflops`, `modules` (the same three for each
 module; they add up to the total), `streamed_gflops` (null but for a cascade),
@@ -38,6 +40,9 @@ from flax import traverse_util
 from experiments import commands, configuration, tracing
 from vidrestore_jax import models
 
+# Frames of a bidirectional model's clip: beyond these each costs the same, also
+# where features come from two frames before.
+CLIP = 5
 OWN = "(itself)"  # What a model computes outside of any of its submodules.
 
 
@@ -66,13 +71,18 @@ class Program:
   args: tuple
 
 
-def frame_program(model, *, height: int, width: int) -> Program:
+def frame_program(
+    model, *, height: int, width: int, frames: int = CLIP
+) -> Program:
   """The program by which `model` makes one frame, of shapes only.
+
+  That of a bidirectional model makes all the frames of a clip.
 
   Args:
     model: as `vidrestore_jax.models.build` returns it.
     height: rows of the frame, a multiple of the model's stride.
     width: columns of the frame, likewise.
+    frames: of a bidirectional model's clip.
   """
 
   def array(*shape):
@@ -86,7 +96,12 @@ def frame_program(model, *, height: int, width: int) -> Program:
     noise = None
     if getattr(model, "noise_map", False):
       noise = array(1, height, width, 1)
-    length = 1 if model.recurrent else 2 * model.radius + 1
+    if model.recurrent:
+      length = 1
+    elif model.radius is None:
+      length = frames
+    else:
+      length = 2 * model.radius + 1
     clip = array(1, length, *frame.shape[1:])
     init_inputs = (clip, noise)
     if model.recurrent:
@@ -118,10 +133,20 @@ def measure(model, *, width: int, height: int, depth: int = 1):
   program = frame_program(model, height=padded[0], width=padded[1])
   params = traverse_util.flatten_dict(program.variables.get("params", {}))
 
-  counts = collections.Counter()
-  stacks = tracing.count_macs(program.fn, program.variables, *program.args)
-  for stack, macs in stacks.items():
-    counts[module_of(stack, params, depth)] += macs
+  def count(program):
+    counts = collections.Counter()
+    stacks = tracing.count_macs(program.fn, program.variables, *program.args)
+    for stack, macs in stacks.items():
+      counts[module_of(stack, params, depth)] += macs
+    return counts
+
+  counts = count(program)
+  if getattr(model, "bidirectional", False):
+    counts -= count(
+        frame_program(
+            model, height=padded[0], width=padded[1], frames=CLIP - 1
+        )
+    )
   sizes = collections.Counter()
   for path, leaf in params.items():
     sizes["/".join(path[:-1][:depth]) or OWN] += math.prod(leaf.shape)

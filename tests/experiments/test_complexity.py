@@ -244,6 +244,40 @@ def test_a_windowed_model_pays_for_its_whole_window():
   assert modules == {"fuse": complexity.Cost(9 * 3 + 3, 60 * 9 * 3)}
 
 
+class Clip(nn.Module):
+  """A bidirectional restorer: pairs of frames, and then each by itself."""
+
+  recurrent = False
+  bidirectional = True
+  stride = 1
+  radius = None
+  scale = 1
+  halo = 0
+  channels = 3
+  noise_map = False
+
+  @nn.compact
+  def __call__(self, clip, noise):
+    assert noise is None
+    pairs = jnp.concatenate([clip[:, 1:], clip[:, :-1]], -1)
+    pairs = nn.Conv(3, (1, 1), name="pair")(pairs)
+    pairs = jnp.pad(pairs, ((0, 0), (1, 0), *[(0, 0)] * 3))
+    return Restored(nn.Conv(3, (1, 1), name="single")(clip + pairs), {})
+
+
+def test_a_bidirectional_model_costs_what_one_frame_more_adds():
+  """Not a clip's cost by its frames, of which the first has no pair."""
+  total, modules = complexity.measure(Clip(), width=10, height=6)
+  assert modules == {
+      "pair": complexity.Cost(6 * 3 + 3, 60 * 6 * 3),
+      "single": complexity.Cost(3 * 3 + 3, 60 * 3 * 3),
+  }
+  assert total.macs == 60 * 9 * 3
+  # The memory is a whole clip's.
+  clip = 5 * 60 * 3 * 4
+  assert complexity.peak_memory(Clip(), width=10, height=6) >= 2 * clip
+
+
 def test_peak_memory_holds_at_least_inputs_and_outputs():
   memory = complexity.peak_memory(Recurrent(), width=64, height=64)
   params = HEAD + 16 + TAIL + 6 + MIX

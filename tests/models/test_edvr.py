@@ -75,7 +75,7 @@ def test_the_middle_frame_is_enlarged_by_either_interpolation(
   )
   # What the last convolution finds in the features is added to it.
   assert bilinear.aux["hr_features"].shape == (2, 32, 48, 64)
-  last = variables["params"]["conv_last"]["conv"]
+  last = variables["params"]["upsampling"]["conv_last"]["conv"]
   found = jax.lax.conv_general_dilated(
       bilinear.aux["hr_features"],
       last["kernel"],

@@ -4,12 +4,10 @@ One layout is known, that of `EDVR_{L,M}_x4_SR_*.pth`. Weights for inputs of the
 output's size or with a module against blur are of another network.
 """
 
-import re
-
 import jax
 import numpy as np
 
-from vidrestore_jax.converters import parity
+from vidrestore_jax.converters import basicsr, parity
 from vidrestore_jax.converters.torch_layouts import Layout, conv
 
 TOLERANCE = parity.TOLERANCE
@@ -22,33 +20,6 @@ _FUSION = (
 )  # fmt: skip
 
 
-def blocks(name, path, count):
-  """Rules of residual blocks, `name.{i}.conv1` and so on."""
-  for i in range(count):
-    for k in (0, 1):
-      yield from conv(f"{name}.{i}.conv{k + 1}", f"{path}_{i}/conv_{k}/conv")
-
-
-def count_blocks(name, shapes):
-  """How many blocks `blocks` would name of those there are."""
-  pattern = re.compile(re.escape(name) + r"\.\d+\.conv1\.weight")
-  return sum(map(bool, map(pattern.fullmatch, shapes)))
-
-
-def deformable(name, path):
-  """Rules of a deformable convolution and of what finds its offsets."""
-  yield from conv(name, path)
-  yield from conv(f"{name}.conv_offset", f"{path}/conv_offset/conv")
-
-
-def tail():
-  """Rules of the sub-pixel convolutions and of what follows them."""
-  for name in ("upconv1", "upconv2"):
-    yield from conv(name, f"{name}/expand/conv")
-  for name in ("conv_hr", "conv_last"):
-    yield from conv(name, f"{name}/conv")
-
-
 def _infer(shapes):
   width, channels = shapes.kernel("conv_first.weight")[:2]
   tsa = "fusion.weight" not in shapes
@@ -57,8 +28,8 @@ def _infer(shapes):
   return dict(
       frames=shapes.kernel(mixed)[1] // width,
       width=width,
-      extraction_blocks=count_blocks("feature_extraction", shapes),
-      reconstruction_blocks=count_blocks("reconstruction", shapes),
+      extraction_blocks=basicsr.count_blocks("feature_extraction", shapes),
+      reconstruction_blocks=basicsr.count_blocks("reconstruction", shapes),
       deformable_groups=offsets // 27,
       tsa=tsa,
       channels=channels,
@@ -67,7 +38,7 @@ def _infer(shapes):
 
 def _rules(model):
   yield from conv("conv_first", "conv_first/conv")
-  yield from blocks(
+  yield from basicsr.blocks(
       "feature_extraction", "feature_extraction", model.extraction_blocks
   )
   for name in ("conv_l2_1", "conv_l2_2", "conv_l3_1", "conv_l3_2"):
@@ -77,27 +48,32 @@ def _rules(model):
       if (name, level) != ("offset_conv3", "l3"):
         yield from _align(name, level)
   for level in ("l3", "l2", "l1"):
-    yield from deformable(
-        f"pcd_align.dcn_pack.{level}", f"pcd_align/dcn_{level}"
-    )
+    yield from _deformable(f"dcn_pack.{level}", f"dcn_{level}")
   for level in ("l2", "l1"):
     yield from _align("feat_conv", level)
   for name in ("cas_offset_conv1", "cas_offset_conv2"):
     yield from conv(f"pcd_align.{name}", f"pcd_align/{name}/conv")
-  yield from deformable("pcd_align.cas_dcnpack", "pcd_align/cas_dcn")
+  yield from _deformable("cas_dcnpack", "cas_dcn")
   if model.tsa:
     for name in _FUSION:
       yield from conv(f"fusion.{name}", f"fusion/{name}/conv")
   else:
     yield from conv("fusion", "fusion/conv")
-  yield from blocks(
+  yield from basicsr.blocks(
       "reconstruction", "reconstruction", model.reconstruction_blocks
   )
-  yield from tail()
+  yield from basicsr.reconstruction("upconv{}", "upsampling")
 
 
 def _align(name, level):
   return conv(f"pcd_align.{name}.{level}", f"pcd_align/{name}_{level}/conv")
+
+
+def _deformable(name, path):
+  """Rules of a deformable convolution and of what finds its offsets."""
+  name, path = f"pcd_align.{name}", f"pcd_align/{path}"
+  yield from conv(name, path)
+  yield from conv(f"{name}.conv_offset", f"{path}/conv_offset/conv")
 
 
 LAYOUTS = (

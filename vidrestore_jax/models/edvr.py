@@ -20,19 +20,15 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import (
-    Conv,
-    SubPixelConv,
-    kaiming_normal,
-)
+from vidrestore_jax.layers.convolution import Conv
 from vidrestore_jax.layers.deformable_convolution import (
     DeformableConv,
     OffsetSize,
 )
+from vidrestore_jax.layers.reconstruction import SCALE, Reconstruction
 from vidrestore_jax.layers.resample import bicubic_resize, upsample_bilinear
-from vidrestore_jax.layers.residual import ResBlock
+from vidrestore_jax.layers.residual import ResBlock, residual_init
 from vidrestore_jax.shapes import (
-    Restored,
     check_choice,
     check_dtype,
     check_multiple,
@@ -49,13 +45,9 @@ UPSAMPLING = {
     "bilinear": upsample_bilinear,  # The release's.
     "bicubic": bicubic_resize,
 }
-SCALE = 4
 _LEVELS = 3  # Of the pyramid, each half as large as the one before.
-_HR_FEATURES = 64  # Of the last two convolutions, whatever the width.
 
 _leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
-# A tenth of He's deviation, so that a block starts close to the identity.
-residual_init = kaiming_normal(2 * 0.1**2)
 
 
 class Alignment(nn.Module):
@@ -241,22 +233,16 @@ class EDVR(nn.Module):
     else:
       x = conv(1, name="fusion")(_frames_to_channels(aligned))
     x = self._blocks("reconstruction", self.reconstruction_blocks, x)
-    for i, features in ((1, self.width), (2, _HR_FEATURES)):
-      up = SubPixelConv(features, dtype=self.dtype, name=f"upconv{i}")
-      x = _leaky(up(x))
-    features = _leaky(
-        Conv(_HR_FEATURES, dtype=self.dtype, name="conv_hr")(x)
-    )
-    found = Conv(self.channels, dtype=self.dtype, name="conv_last")(features)
     middle = window[:, self.radius].astype(jnp.float32)
-    enlarged = UPSAMPLING[self.upsample](middle, self.scale)
+    restored = Reconstruction(self.width, self.dtype, name="upsampling")(
+        x, UPSAMPLING[self.upsample](middle, self.scale)
+    )
     mean, largest = (part.reshape(-1, self.frames) for part in size)
-    aux = {
-        "hr_features": features,
+    reach = {
         "offset_mean": mean.mean(1),
         "offset_max": largest.max(1),
     }
-    return Restored(enlarged + found.astype(jnp.float32), aux)
+    return restored._replace(aux=restored.aux | reach)
 
   def _pyramid(self, conv, frames):
     """The features of frames [N, h, w, C], the finest level first."""
