@@ -23,7 +23,9 @@ def base() -> ml_collections.ConfigDict:
   # A released folder to fine-tune. Its model.json then replaces `model` (but
   # for dtype, unroll, remat), and no part is pretrained or taken elsewhere.
   config.init_from = ""
-  config.pretrain = {}  # {part of the model: config of the job it comes from}
+  # {name: config of a job}, run first. Its released model goes wherever that
+  # name is asked for: model.init_from, a section of task, eval.beside.
+  config.pretrain = {}
 
   config.log_every = 100
   config.eval_every = 2_500
@@ -52,6 +54,7 @@ def base() -> ml_collections.ConfigDict:
       "examples": 2,  # Clips that the report shows.
       "look": "",  # Degraded clips without truth, shown in the report as well.
       "baselines": ("noisy", "median3", "median5"),
+      "beside": {},  # {name: released folder} of models to measure as well.
       "published": "",  # Table of experiments/paper_numbers.py on these clips,
       "published_as": "",  # and the row in it that this model is.
       # What is measured every `eval_every` steps, at the middle sigma.
@@ -140,4 +143,38 @@ def degraded_eval(config, source: dict, degradation: dict):
       "source": source,
       "degradation": degradation,
       "seed": 0,
+  }
+
+
+def super_resolution(config, scale: int = 4):
+  """Small clips made of clean ones by MATLAB's bicubic ("BI"), to enlarge.
+
+  Training makes them after the crop, in the pipeline; measuring makes them of
+  the clean clips of `config.eval.data`, by the model's scale.
+
+  Args:
+    config: is changed.
+    scale: how many times smaller.
+  """
+  config.data.degradation = {"name": "resize.bicubic_down", "scale": scale}
+  config.eval.protocol = "sr_y"
+  config.eval.sigmas = ()
+  config.eval.baselines = ("bicubic",)
+
+
+def vimeo_to_vid4(config):
+  """Trains on the septuplets of Vimeo-90K, and measures on Vid4.
+
+  Args:
+    config: is changed; its `clip_length` is seven.
+  """
+  config.clip_length = 7
+  config.data.train = {
+      "name": "vimeo90k",
+      "data_dir": "",  # Empty: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      "split": "train",
+      "length": None,
+  }
+  config.eval.data = {
+      "name": "vid4", "data_dir": "", "split": "test", "length": None
   }

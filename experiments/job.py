@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from experiments import commands, configuration
@@ -35,6 +34,7 @@ class Job:
 
   Attributes:
     model: the module.
+    task: what it is trained by.
     model_kwargs: the arguments of `models.build` that made it.
     create_state: batch -> the state before the first step.
     train_step: (state, batch) -> (state, metrics).
@@ -42,6 +42,7 @@ class Job:
   """
 
   model: object
+  task: object
   model_kwargs: dict
   create_state: Callable
   train_step: Callable
@@ -49,11 +50,14 @@ class Job:
 
 
 def resolve(config, workdir: pathlib.Path):
-  """The config with the architecture of the model that it fine-tunes.
+  """The config with the architectures of the released models that it names.
 
   Where `config.init_from` is set, name and arguments of `config.model` become
   those of that folder's model.json, but for what changes only the speed; no
-  part comes from elsewhere. A run that was started keeps what it resolved to.
+  part comes from elsewhere. Likewise a model that a task needs, such as
+  `config.task.teacher`, by its `init_from`; one that is pretrained is that of
+  `config.pretrain`, from which what is given a folder is dropped. A run that
+  was started keeps what it resolved to.
 
   Args:
     config: as it was loaded; not changed.
@@ -62,29 +66,90 @@ def resolve(config, workdir: pathlib.Path):
   Raises:
     FileNotFoundError, ValueError: no released model there.
   """
-  if not config.init_from:
-    return config
   path = workdir / "config.json"
   there = json.loads(path.read_text()) if path.exists() else {}
-  if there.get("init_from") == config.init_from:
-    kwargs = dict(there["model"])
-    name = kwargs.pop("name")
-  else:
-    card = released.read_card(config.init_from)
+  config = config.copy_and_resolve_references()
+  if config.init_from:
+    started = there if there.get("init_from") == config.init_from else {}
+    name, kwargs = _architecture(config.init_from, started.get("model"))
+    given = config.model.to_dict()
+    kept = {key: given[key] for key in configuration.SPEED if key in given}
+    parts = {part: "" for part in given["init_from"]}
+    with config.unlocked():
+      config.model = {"name": name, "init_from": parts, **kwargs, **kept}
+      config.pretrain = {}
+  for part in list(config.pretrain):
+    places = takers(config, part)
+    given = [section[key] for section, key in places if section[key]]
+    if given:  # Then there is nothing to pretrain.
+      for section, key in places:
+        section[key] = given[0]
+      with config.unlocked():
+        del config.pretrain[part]
+  for part, section in config.task.items():
+    if not hasattr(section, "items") or not {"name", "init_from"} <= {*section}:
+      continue
+    folder = section.init_from
+    if part in config.pretrain:
+      kwargs = config.pretrain[part].model.to_dict()
+      name = kwargs.pop("name")
+      del kwargs["init_from"]
+    elif folder:
+      started = there.get("task", {}).get(part, {})
+      same = started.get("init_from") == folder
+      name, kwargs = _architecture(folder, started if same else None)
+    else:
+      continue
+    with config.unlocked():
+      config.task[part] = {"name": name, "init_from": folder, **kwargs}
+  return config
+
+
+def _architecture(folder, started) -> tuple[str, dict]:
+  """Name and arguments of a released model, but for those of its speed.
+
+  Args:
+    folder: the released model's.
+    started: a section of the config of a run that has started, which needs the
+      folder no longer; or None.
+  """
+  if started is None:
+    card = released.read_card(folder)
     name, kwargs = card["name"], card["kwargs"]
-  given = config.model.to_dict()
-  kept = {key: given[key] for key in configuration.SPEED if key in given}
-  kwargs = {
+  else:
+    kwargs = dict(started)
+    name = kwargs.pop("name")
+  return name, {
       key: released.as_tuples(value)
       for key, value in kwargs.items()
       if key not in ("init_from", *configuration.SPEED)
   }
-  config = config.copy_and_resolve_references()
-  with config.unlocked():
-    parts = {part: "" for part in given["init_from"]}
-    config.model = {"name": name, "init_from": parts, **kwargs, **kept}
-    config.pretrain = {}
-  return config
+
+
+def takers(config, part: str) -> list:
+  """Where a config asks for the folder of what `config.pretrain` has.
+
+  Args:
+    config: the whole config.
+    part: a key of `config.pretrain`.
+
+  Returns:
+    Pairs of (section, key).
+
+  Raises:
+    ValueError: nowhere.
+  """
+  pairs = [(config.model.init_from, part), (config.eval.beside, part)]
+  if hasattr(config.task.get(part), "items"):
+    pairs.append((config.task[part], "init_from"))
+  pairs = [(section, key) for section, key in pairs if key in section]
+  if not pairs:
+    raise ValueError(
+        f"config.pretrain.{part} would be trained for nothing: neither"
+        f" config.model.init_from, config.eval.beside nor config.task has a"
+        f" {part}."
+    )
+  return pairs
 
 
 def build(config) -> Job:
@@ -102,6 +167,7 @@ def build(config) -> Job:
   tx = optimizer.build(recipe, config.steps)
   return Job(
       model=model,
+      task=task,
       model_kwargs=kwargs,
       create_state=functools.partial(
           step.create_state,
@@ -117,15 +183,16 @@ def build(config) -> Job:
   )
 
 
-def start_from_released(config, model, state):
-  """The state with its parameters taken from released models.
+def start_from_released(config, job, state):
+  """The state with what it starts from taken from released models.
 
   `config.init_from` names a folder for the whole model,
-  `config.model.init_from` one for a part of it, such as `motion`.
+  `config.model.init_from` one for a part of it, such as `motion`, and sections
+  of `config.task` those of the task's `sources`.
 
   Args:
     config: the run's.
-    model: the run's.
+    job: the run's.
     state: before the first step.
 
   Raises:
@@ -133,51 +200,69 @@ def start_from_released(config, model, state):
       kind; the first difference is named.
   """
   flat = _flat(state)
-  for path, value in released_variables(config, model, state).items():
+  for path, value in released_variables(config, job, state).items():
     flat[path] = jax.device_put(value, flat[path].sharding)
   variables = traverse_util.unflatten_dict(flat, sep="/")
   params = variables.pop("params")
-  # Copies: a donated state must not hold one buffer twice.
-  ema, ema_state = jax.tree.map(
-      jnp.copy, (params, variables) if state.ema else ({}, {})
-  )
+  ema, ema_state = {}, {}
+  if state.ema:
+    ema, ema_state = step.start_average(job.task, params, variables)
   return state.replace(
       params=params, ema=ema, model_state=variables, ema_state=ema_state
   )
 
 
-def released_variables(config, model, state, skip=()) -> dict:
+def released_variables(config, job, state, skip=()) -> dict:
   """What `start_from_released` puts in, as {"params/motion/...": array}.
 
   Args:
     config: the run's.
-    model: the run's.
+    job: the run's.
     state: before the first step; shapes are enough.
     skip: parts to leave out, because they are not there yet.
 
   Raises:
     FileNotFoundError, ValueError: as `start_from_released`.
   """
-  folders = {"": config.init_from, **config.model.init_from.to_dict()}
   flat, taken = _flat(state), {}
-  for part, folder in folders.items():
-    if not folder or part in skip:
-      continue
+
+  def take(folder, ours, part, place, what):
     theirs, given = released.load(folder)
-    ours = getattr(model, part) if part else model
+    theirs = getattr(theirs, part, None) if part else theirs
     if difference := _difference(ours, theirs):
       raise ValueError(
-          f"The released model {folder} cannot start"
-          f" {f'config.model.{part}' if part else 'config.model'}:"
-          f" {difference}. Change the config to match it, or start from"
-          " another model."
+          f"The released model {folder} cannot start {what}: {difference}."
+          " Change the config to match it, or start from another model."
       )
     for collection, tree in given.items():
-      prefix = f"{collection}/{part}/" if part else f"{collection}/"
       for name, value in traverse_util.flatten_dict(tree, sep="/").items():
-        path = prefix + name
+        if part and not name.startswith(f"{part}/"):
+          continue
+        name = name.removeprefix(f"{part}/") if part else name
+        path = f"{place.format(collection=collection)}/{name}"
         _check_shape(flat.get(path), value, path, folder)
         taken[path] = value
+
+  folders = {"": config.init_from, **config.model.init_from.to_dict()}
+  for part, folder in folders.items():
+    if folder and part not in skip:
+      ours = getattr(job.model, part) if part else job.model
+      place, what = "{collection}", "config.model"
+      if part:
+        place, what = f"{place}/{part}", f"{what}.{part}"
+      take(folder, ours, "", place, what)
+  for source in getattr(job.task, "sources", ()):
+    folder = config.task[source.section].init_from
+    what = f"config.task.{source.section}"
+    if source.section in skip:
+      continue
+    if folder:
+      take(folder, source.module, source.part, source.place, what)
+    elif source.needed:
+      raise ValueError(
+          f"{what} has no weights to start from. Name the folder of a released"
+          f" model: --{what}.init_from=WORKDIR/model."
+      )
   return taken
 
 

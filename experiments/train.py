@@ -20,6 +20,7 @@ from vidrestore_jax import data, degradations, released
 from vidrestore_jax.data import pipeline
 from vidrestore_jax.shapes import check_named
 from vidrestore_jax.training import loop, sharding
+from vidrestore_jax.training import step as steps
 from vidrestore_jax.training.checkpoints import Checkpoints
 from vidrestore_jax.training.writers import Writer
 
@@ -79,7 +80,11 @@ def _run_prepared(prepared, config, workdir, command, training, say):
   claimed, first = config, jax.process_index() == 0
   if training:
     jobs.claim(workdir, claimed)  # Without what pretraining adds.
-    config = _pretrain(config, workdir, command, say)
+    _pretrain(config, workdir, command, say)
+  if config.pretrain:
+    config = _with_pretrained(config, workdir)
+    # What is measured beside the run's model may have been trained just now.
+    measure = validation.build(config, job.model, say=say)
 
   state = sharding.jit_init(job.create_state, mesh)(batch)
   store = Checkpoints(
@@ -99,7 +104,7 @@ def _run_prepared(prepared, config, workdir, command, training, say):
     if step:
       say(f"Goes on from step {step} of {workdir}.")
     elif training:
-      state = jobs.start_from_released(config, job.model, state)
+      state = jobs.start_from_released(config, job, state)
     else:
       raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
     if training:
@@ -114,7 +119,7 @@ def _run_prepared(prepared, config, workdir, command, training, say):
           checkpoints=checkpoints,
           writer=writer,
           learning_rates=job.learning_rates,
-          evaluate=lambda state: measure.watch(_variables(state)),
+          evaluate=lambda state: measure.watch(_variables(job, state)),
           log_every=config.log_every,
           eval_every=config.eval_every,
           checkpoint_every=config.checkpoint_every,
@@ -143,6 +148,27 @@ def _prepare(config, workdir, say) -> _Prepared:
   mesh = sharding.data_mesh(config.batch_size)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
+  iterator, batch = batches(config)
+  shapes = jax.eval_shape(job.create_state, batch)
+  # A run that has started needs no longer what it started from.
+  if not (workdir / "config.json").exists():
+    jobs.released_variables(config, job, shapes, skip=config.pretrain)
+  return _Prepared(mesh, job, iterator, batch, measure)
+
+
+def batches(config):
+  """The batches that a config trains on.
+
+  Args:
+    config: the whole config.
+
+  Returns:
+    The pair (grain iterator of this process's batches, zeros of the shapes of
+    a batch of one).
+
+  Raises:
+    ValueError, OSError: there is something wrong with the data.
+  """
   source = data.build(**config.data.train.to_dict())
   element = {
       "clip_length": config.clip_length,
@@ -161,12 +187,7 @@ def _prepare(config, workdir, say) -> _Prepared:
       say=lambda line: print(line, flush=True),  # Of every process.
       **element,
   )
-  batch = pipeline.example_batch(source, **element)
-  shapes = jax.eval_shape(job.create_state, batch)
-  # A run that has started needs no longer what it started from.
-  if not (workdir / "config.json").exists():
-    jobs.released_variables(config, job.model, shapes, skip=config.pretrain)
-  return _Prepared(mesh, job, iterator, batch, measure)
+  return iterator, pipeline.example_batch(source, **element)
 
 
 def _pipeline_degradation(config):
@@ -214,28 +235,34 @@ def _stages(config, workdir):
 
 
 def _pretrain(config, workdir, command, say):
-  """Runs `config.pretrain`; the config that starts from what it left."""
+  """Runs what of `config.pretrain` is not finished."""
+  for stage, folder in _stages(config, workdir):
+    say(f"Pretrains {folder.name} in {folder}.")
+    run(stage, folder, command=command)
+
+
+def _with_pretrained(config, workdir):
+  """The config with the folders that `config.pretrain` left, where it asks."""
   config = config.copy_and_resolve_references()
-  for part, stage in config.pretrain.items():
+  for part in config.pretrain:
     folder = workdir / "pretrain" / part
-    if not (folder / "summary.json").exists():
-      say(f"Pretrains config.model.{part} in {folder}.")
-      run(stage, folder, command=command)
-    with config.unlocked():
-      config.model.init_from[part] = str(folder / "model")
+    if (folder / "summary.json").exists():
+      for section, key in jobs.takers(config, part):
+        section[key] = str(folder / "model")
   return config
 
 
-def _variables(state) -> dict:
+def _variables(job, state) -> dict:
   """The variables to use the model with, on the host: the EMA where kept."""
-  if state.ema:
-    return jax.device_get({"params": state.ema, **state.ema_state})
-  return jax.device_get({"params": state.params, **state.model_state})
+  params, others = state.ema, state.ema_state
+  if not state.ema:
+    params, others = steps.of_model(job.task, state.params, state.model_state)
+  return jax.device_get({"params": params, **others})
 
 
 def _finish(config, workdir, job, state, measure, command, say):
   """Measures, then writes model/, report/ and, last of all, summary.json."""
-  variables = _variables(state)
+  variables = _variables(job, state)
   say("Measures ...")
   results = measure.full(variables)
   measured = {"metrics": results.metrics(), "protocol": results.protocol}
@@ -247,9 +274,10 @@ def _finish(config, workdir, job, state, measure, command, say):
       task=config.task.name,
       numbers=measured,
   )
+  params, _ = steps.of_model(job.task, state.params, state.model_state)
   summary = {
       "step": int(state.step),
-      "params_sha256": released.params_sha256(jax.device_get(state.params)),
+      "params_sha256": released.params_sha256(jax.device_get(params)),
       "commit": evaluation.commit(),
       **measured,
   }

@@ -103,6 +103,11 @@ class Restoration:
         name: evaluation.restorer(name, scale=model.scale)[0]
         for name in config.eval.baselines
     }
+    for name, folder in config.eval.beside.items():
+      if folder:  # Else it is not trained yet.
+        self._baselines[name] = evaluation.restorer(
+            folder, scale=model.scale
+        )[0]
     if config.eval.look:  # Nothing there is found now, not at the end.
       folders.find_clips(config.eval.look)
     self._watched = []

@@ -15,6 +15,7 @@ from experiments import configuration, job, train, validation
 from vidrestore_jax import data
 from vidrestore_jax.data import pipeline, procedural
 from vidrestore_jax.data.raw import PATTERN
+from vidrestore_jax.layers.resample import bicubic_resize
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(
@@ -47,7 +48,9 @@ def fewest_frames(config, model):
   """Of a clip that the config can train on."""
   if config.task.name == "optical_flow":
     return 2
-  return 1 if model.recurrent else 2 * model.radius + 1
+  if config.task.name == "distillation" or "windows" in config.task:
+    return 2  # Each frame is the middle of a window.
+  return 1 if model.radius is None else 2 * model.radius + 1
 
 
 # The whole network of a variant, by its shapes -------------------------------
@@ -62,7 +65,9 @@ ALIKE = ("distribution", "add_mean_back", "residual", "remat", "noise_map")
 def test_a_network_has_the_parameters_that_its_optimizer_groups(file, variant):
   for config in jobs(load(file, variant)):
     built = job.build(config)
-    assert config.patch_size % built.model.stride == 0
+    # A teacher that is given large frames decodes them from small ones.
+    scale = getattr(getattr(built.model, "decoder", built.model), "scale", 1)
+    assert config.patch_size % (scale * built.model.stride) == 0
     assert set(built.learning_rates(0)) == {"main", *config.optimizer.groups}
     network = {k: v for k, v in config.model.items() if k not in ALIKE}
     if network in TRACED:
@@ -71,14 +76,17 @@ def test_a_network_has_the_parameters_that_its_optimizer_groups(file, variant):
     # Few frames of the least size show every parameter.
     frames = fewest_frames(config, built.model)
     side, channels = built.model.stride, config.model.get("channels", 3)
-    clip = jnp.zeros((1, frames, side, side, channels), jnp.uint8)
+    small, large = (
+        jnp.zeros((1, frames, size, size, channels), jnp.uint8)
+        for size in (side, scale * side)
+    )
     batch = {
-        "clean": clip,
+        "clean": large,
         "max_value": jnp.ones(1),
         "index": jnp.zeros(1, jnp.int32),
     }
     if config.task.get("degradation") is None:
-      batch["degraded"] = clip
+      batch["degraded"] = small
     state = jax.eval_shape(built.create_state, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {
         jnp.dtype("float32")
@@ -150,13 +158,13 @@ def little_data(monkeypatch, tmp_path):
     if name == "procedural":
       inspect.signature(procedural.build).bind(**kwargs)
       return little_procedural(real, kwargs.get("flow", True))
-    if name in ("raw", "degraded"):
+    if name in ("raw", "degraded", "late"):
       return real(name, **kwargs)
     if name != "folders":
       # It is not prepared, but nothing else is wrong with the arguments.
       with pytest.raises(FileNotFoundError, match=f"prepare {name}"):
         real(name, **kwargs | {"data_dir": str(tmp_path)})
-    clean = ("davis", "set8", "vimeo90k", "folders")
+    clean = ("davis", "set8", "vimeo90k", "vid4", "folders")
     paired = "degraded" in kwargs or name not in clean
     return LookAlike(paired=paired, raw=name == "crvd")
 
@@ -200,6 +208,21 @@ LITTLE = {
         "video": {"widths": (4, 4, 4), "interm": 2, "batch_norm": False},
     },
     "dncnn": {"depth": 3, "width": 4},
+    "conv_lstm": {"embedding": 3, "hidden": 2},
+    "fastdvdnet_vsr": {
+        "widths": (4, 4, 4), "interm": 2, "hr_channels": 3, "batch_norm": False
+    },
+    "vdsr": {"depth": 2, "width": 4},
+    "pisr": {
+        "decoder": {"name": "vdsr", "scale": 4, "depth": 2, "width": 4},
+    },
+    "edvr": {
+        "frames": 3,
+        "width": 4,
+        "extraction_blocks": 1,
+        "reconstruction_blocks": 1,
+        "deformable_groups": 2,
+    },
 }
 
 
@@ -209,8 +232,13 @@ def in_little(config):
   config.unlock()
   config.batch_size, config.steps = 1, 2
   config.model = config.model.to_dict() | LITTLE[config.model.name]
+  if "teacher" in config.task:
+    teacher = config.task.teacher.to_dict()
+    config.task.teacher = teacher | LITTLE[teacher["name"]]
+    if "conv_lstm" in config.task:
+      config.task.conv_lstm.features = 2
   model = job.build(config).model
-  config.patch_size = max(model.stride, 16)
+  config.patch_size = max(getattr(model, "scale", 1) * model.stride, 16)
   fewest = fewest_frames(config, model)
   config.clip_length = max(fewest, 2) if model.recurrent else fewest
   if "rate_weight" in config.task:
@@ -266,11 +294,13 @@ def test_a_config_takes_a_real_step_on_its_data(file, little_data):
   )
   parts = {part: any(jax.tree.leaves(moved[part])) for part in moved}
   assert all(parts.values()), parts
-  if "degraded" in batch:
+  if "degraded" in batch and "mse" in metrics:
     # At first the network hands on what it is given: the degraded frames.
     clean, degraded = (
         batch[name] / batch["max_value"] for name in ("clean", "degraded")
     )
+    if built.model.scale > 1:
+      degraded = bicubic_resize(degraded, built.model.scale)
     given = np.square(degraded - clean).mean()
     np.testing.assert_allclose(metrics["mse"], given, rtol=0.2)
 
@@ -293,8 +323,10 @@ def test_a_synthetic_variant_trains_on_pairs_it_makes(
   config = in_little(load(file, variant))
   _, batch = little_batches(config)
   # One of the two degrades, or neither where frames are clean on purpose.
-  assert ("degraded" in batch) == (config.task.degradation is None)
-  if "degraded" in batch:
+  degraded = config.task.get("degradation") is None
+  assert ("degraded" in batch) == degraded
+  sizes = [batch[k].shape for k in ("clean", "degraded") if k in batch]
+  if len(set(sizes)) == 1 < len(sizes):  # Else they are smaller ones.
     assert (batch["degraded"] != batch["clean"]).mean() > 0.05
   built = job.build(config)
   if (key := program(config, built)) in SHAPED:

@@ -204,6 +204,8 @@ def test_axes_of_every_kind_go_there_and_back():
       # PyTorch's axes by size -> ours.
       "KERNEL": ((5, 2, 3, 4), (3, 4, 2, 5)),
       "TRANSPOSED": ((2, 5, 3, 4), (3, 4, 2, 5)),
+      "KERNEL_3D": ((5, 2, 6, 3, 4), (6, 3, 4, 2, 5)),
+      "KERNEL_OF_FRAME": ((5, 2, 1, 3, 4), (3, 4, 2, 5)),
       "VECTOR": ((5,), (5,)),
   }
   for name, (theirs, ours) in cases.items():

@@ -124,7 +124,7 @@ def test_fine_tuning_starts_from_the_released_parameters(tmp_path):
       variables={"params": params},
   )
   config.init_from = str(tmp_path / "model")
-  started = job.start_from_released(config, built.model, state)
+  started = job.start_from_released(config, built, state)
   jax.tree.map(np.testing.assert_array_equal, started.params, params)
   jax.tree.map(np.testing.assert_array_equal, started.ema, params)
   # Donation needs each buffer once.
@@ -138,7 +138,7 @@ def test_fine_tuning_starts_from_the_released_parameters(tmp_path):
   other.init_from = config.init_from
   with pytest.raises(ValueError) as raised:
     built, state = state_of(other)
-    job.start_from_released(other, built.model, state)
+    job.start_from_released(other, built, state)
   message = str(raised.value)
   assert "compression.latent_channels is 8 there and 4 here" in message
 
@@ -158,7 +158,7 @@ def test_a_part_of_another_kind_is_refused_by_its_field(tmp_path):
   )
   with pytest.raises(ValueError) as raised:
     built, state = state_of(config)
-    job.start_from_released(config, built.model, state)
+    job.start_from_released(config, built, state)
   message = str(raised.value)
   assert "config.model.motion" in message
   assert "align_corners is True there and False here" in message

@@ -12,8 +12,10 @@ from vidrestore_jax.layers.attention import (
 from vidrestore_jax.layers.convolution import (
     Conv,
     GroupedConv,
+    SpaceTimeConv,
     SubPixelConv,
     TransposedConv,
+    WideTransposedConv,
 )
 from vidrestore_jax.layers.residual import ResBlock
 
@@ -114,3 +116,37 @@ def test_groups_of_channels_equal_a_grouped_convolution():
   np.testing.assert_allclose(y, expected, atol=1e-5)
   with pytest.raises(ValueError, match="3 groups .* 12 in and 4 out"):
     GroupedConv(4, groups=3).init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize("pad_time", [True, False])
+def test_frame_by_frame_equals_a_convolution_of_space_and_time(pad_time):
+  x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6, 3))
+  layer = SpaceTimeConv(4, pad_time)
+  variables = layer.init(jax.random.key(1), x)
+  variables["params"]["bias"] += jnp.arange(4.0)
+  expected = jax.lax.conv_general_dilated(
+      x,
+      variables["params"]["kernel"],
+      (1, 1, 1),
+      ((pad_time, pad_time), (1, 1), (1, 1)),
+      dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+  ) + jnp.arange(4.0)
+  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_wide_transposed_convolution_equals_its_definition(stride):
+  x = jax.random.normal(jax.random.key(0), (2, 3, 4, 2))
+  layer = WideTransposedConv(3, 9, stride)
+  variables = layer.init(jax.random.key(1), x)
+  variables["params"]["bias"] += jnp.arange(3.0)
+  found = layer.apply(variables, x)
+  kernel = np.asarray(variables["params"]["kernel"])
+  expected = np.zeros((2, 3 * stride + 8, 4 * stride + 8, 3))
+  for i in range(3):
+    for j in range(4):
+      block = np.einsum("bc,klcf->bklf", x[:, i, j], kernel)
+      top, left = stride * i, stride * j
+      expected[:, top : top + 9, left : left + 9] += block
+  expected = expected[:, 4:-4, 4:-4] + np.arange(3.0)
+  np.testing.assert_allclose(found, expected, atol=1e-5)

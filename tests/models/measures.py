@@ -1,5 +1,7 @@
 """What tests of models of super-resolution measure: size, cost and reach."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,26 +49,30 @@ def apply(model, variables, window):
 
 
 def reach(model, variables, *, rows: int, columns: int, frame: int) -> int:
-  """How far, in pixels of the input, an output depends on column 0.
+  """How far, in pixels of the input, outputs depend on the frame's two ends.
 
   Args:
     model: a windowed model.
     variables: its variables.
     rows, columns: of the frames.
-    frame: of the window, whose column is changed.
+    frame: of the window, of which the first or last column is changed.
   """
   shape = (1, 2 * model.radius + 1, rows, columns, model.channels)
   window = np.random.default_rng(1).uniform(0.2, 0.8, shape)
   window = window.astype(np.float32)
-  change = np.zeros_like(window)
-  change[:, frame, :, 0] = 1
 
+  @functools.partial(jax.jit, compiler_options=_OPTIONS)
   def derivative(window, change):
     def frames(window):
       return model.apply(variables, window, None).frames
 
     return jax.jvp(frames, (window,), (change,))[1]
 
-  moved = jax.jit(derivative, compiler_options=_OPTIONS)(window, change)
-  found = np.nonzero(np.abs(moved).max((0, 1, 3)))[0]
-  return int(found.max()) // model.scale
+  distances = []
+  for column in (0, columns - 1):
+    change = np.zeros_like(window)
+    change[:, frame, :, column] = 1
+    moved = np.abs(derivative(window, change)).max((0, 1, 3))
+    pixels = np.nonzero(moved)[0] // model.scale
+    distances.append(np.abs(pixels - column).max())
+  return max(distances)

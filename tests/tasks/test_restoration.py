@@ -144,6 +144,89 @@ def _windows(frames=3):
   return _batch() | {"clean": np.full((2, frames, 8, 8, 3), 51, np.uint8)}
 
 
+def test_charbonnier_is_a_smoothed_absolute_error():
+  restored, clean = jnp.array([0.5, 0.5 - 3e-3]), jnp.full(2, 0.5)
+  expected = (1e-3 + np.sqrt(9e-6 + 1e-6)) / 2
+  np.testing.assert_allclose(
+      losses.charbonnier(restored, clean), expected, rtol=1e-5
+  )
+  gradient = jax.grad(losses.charbonnier)(restored, clean)
+  np.testing.assert_allclose(gradient, [0, -3 / np.sqrt(10) / 2], rtol=1e-4)
+
+
+class Enlarge:
+  """Doubles the mean of three frames, beside which it gives their order."""
+
+  restores, recurrent, radius = True, False, 1
+  noise_map, scale = False, 2
+
+  def init(self, key, window, noise):
+    assert window.shape[1:] == (3, 4, 4, 1) and noise is None
+    return {"params": jnp.zeros(())}
+
+  def apply(self, variables, window, noise, *, train, mutable):
+    frame = window.mean(1) + variables["params"]
+    frame = frame.repeat(2, 1).repeat(2, 2)
+    order = window[:, :, 0, 0, 0]
+    return Restored(frame, {"hr_features": frame, "order": order}), {}
+
+
+def test_every_frame_of_a_small_clip_is_the_middle_of_a_window():
+  task = _task(
+      Enlarge(), degradation=None, error="charbonnier", windows="all"
+  )
+  small = np.array([[0, 51, 102, 255], [255, 0, 0, 0]], np.uint8)
+  small = np.broadcast_to(small[..., None, None, None], (2, 4, 4, 4, 1))
+  batch = {
+      "clean": np.zeros((2, 4, 8, 8, 1), np.uint8),
+      "degraded": small,
+      "max_value": np.full(2, 255, np.float32),
+      "index": np.arange(2, dtype=np.int32),
+  }
+  params, state = task.init(jax.random.key(0), batch)
+  clean, degraded, level = task.draw(batch, jax.random.key(0))
+  restored, _ = task.restore({"params": params, **state}, degraded, level)
+  assert restored.frames.shape == restored.aux["hr_features"].shape
+  assert restored.frames.shape == clean.shape
+  np.testing.assert_allclose(
+      restored.aux["order"][0] * 5,
+      [[0, 0, 1], [0, 1, 2], [1, 2, 5], [2, 5, 5]],
+      rtol=1e-6,
+  )
+  loss, (_, metrics) = task.loss(params, state, batch, jax.random.key(0), 0)
+  means = np.array([[1, 3, 8, 12], [10, 5, 0, 0]]) / 15
+  expected = np.sqrt(means**2 + 1e-6).mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  np.testing.assert_allclose(metrics["mse"], np.square(means).mean(), rtol=1e-5)
+  # As one window, a clip has to be as long as one.
+  with pytest.raises(ValueError, match="or config.task.windows = 'all'"):
+    _task(Enlarge(), degradation=None).init(jax.random.key(0), batch)
+
+
+class WholeClip:
+  """Adds the mean of a clip to each of its frames."""
+
+  restores, recurrent, bidirectional, radius = True, False, True, None
+  noise_map, scale = False, 1
+
+  def init(self, key, clip, noise):
+    return {"params": jnp.zeros(())}
+
+  def apply(self, variables, clip, noise, *, train, mutable):
+    assert train and mutable == []
+    return Restored(clip + clip.mean(1, keepdims=True), {}), {}
+
+
+@pytest.mark.parametrize("windows", ["middle", "all"])
+def test_a_bidirectional_model_is_given_whole_clips(windows):
+  task = _task(WholeClip(), degradation=None, windows=windows)
+  clean = np.full((2, 4, 4, 4, 1), 102, np.uint8)
+  batch = _batch() | {"clean": clean, "degraded": clean // 2}
+  params, state = task.init(jax.random.key(0), batch)
+  loss, _ = task.loss(params, state, batch, jax.random.key(0), 0)
+  assert loss == 0
+
+
 NO_NOISE = dict(name="noise.gaussian", sigma=(0.0, 0.0))
 
 
@@ -250,10 +333,12 @@ def test_wrong_combinations_are_refused():
     tasks.build("restore", model=spynet)
   with pytest.raises(ValueError, match="no degradation 'noise.gausian'"):
     _task(degradation=dict(name="noise.gausian"))
-  with pytest.raises(ValueError, match="one of mse, half_sse, but got 'l1'"):
+  with pytest.raises(ValueError, match="half_sse, charbonnier, but got 'l1'"):
     _task(error="l1")
   blind = Fixed()
   blind.noise_map = False
+  with pytest.raises(ValueError, match="one of middle, all, but got 'both'"):
+    _task(windows="both")
   with pytest.raises(ValueError, match="config.task.offset = None"):
     _task(blind, degradation=None, offset=(0.1, 0.02))
   with pytest.raises(ValueError, match=r"divided by 255\), but got \(0.1, 5\)"):

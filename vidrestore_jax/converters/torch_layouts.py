@@ -35,6 +35,14 @@ KERNEL = Kind(
 TRANSPOSED = Kind(
     lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1)
 )
+# OIDHW to DHWIO, and without the time of kernels that see one frame.
+KERNEL_3D = Kind(
+    lambda x: x.transpose(2, 3, 4, 1, 0), lambda x: x.transpose(4, 3, 0, 1, 2)
+)
+KERNEL_OF_FRAME = Kind(
+    lambda x: x[:, :, 0].transpose(2, 3, 1, 0),
+    lambda x: x.transpose(3, 2, 0, 1)[:, :, None],
+)
 VECTOR = Kind(lambda x: x, lambda x: x)
 
 
@@ -61,6 +69,16 @@ def conv(name: str, path: str, *, bias: bool = True):
   return _weights(name, path, KERNEL, bias)
 
 
+def conv_3d(name: str, path: str):
+  """Rules of a Conv3d of one group."""
+  return _weights(name, path, KERNEL_3D, True)
+
+
+def conv_of_frame(name: str, path: str):
+  """Rules of a Conv3d of one group whose kernel is one frame long."""
+  return _weights(name, path, KERNEL_OF_FRAME, True)
+
+
 def transposed_conv(name: str, path: str, *, bias: bool = True):
   """Rules of a ConvTranspose2d of one group."""
   return _weights(name, path, TRANSPOSED, bias)
@@ -73,7 +91,7 @@ def _weights(name, path, kind, bias):
 
 
 def batch_norm(name: str, path: str):
-  """Rules of a BatchNorm2d with its running statistics."""
+  """Rules of a BatchNorm2d or BatchNorm3d with its running statistics."""
   yield Rule(f"{name}.weight", f"params/{path}/scale")
   yield Rule(f"{name}.bias", f"params/{path}/bias")
   yield Rule(f"{name}.running_mean", f"batch_stats/{path}/mean")

@@ -97,6 +97,7 @@ class DenBlock(nn.Module):
     dtype: compute dtype.
     identity_start: the last kernel starts so small that the middle frame is
       handed on. As released, that takes hundreds of steps to learn.
+    trunk: it ends before its last convolution, for a head of another kind.
   """
 
   widths: tuple[int, int, int] = (32, 64, 128)
@@ -104,6 +105,7 @@ class DenBlock(nn.Module):
   batch_norm: bool = True
   dtype: str = "float32"
   identity_start: bool = False
+  trunk: bool = False
 
   @nn.compact
   def __call__(self, triplet, noise, *, train: bool = False):
@@ -115,7 +117,7 @@ class DenBlock(nn.Module):
       train: normalise by the batch's statistics and update the running ones.
 
     Returns:
-      `[B, H, W, C]` float32.
+      `[B, H, W, C]` float32; of a trunk, features `[B, H, W, widths[0]]`.
     """
     check_rank("triplet", triplet, "BTHWC")
     if triplet.shape[1] != _TRIPLET:
@@ -140,6 +142,8 @@ class DenBlock(nn.Module):
     x = half + depth_to_space(x)
     x = up((middle, middle, 4 * fine), name="upc1")(x, train=train)
     x = full + depth_to_space(x)
+    if self.trunk:
+      return block((fine,), name="outc")(x, train=train)
     noise_found = up(
         (fine, triplet.shape[-1]), small_end=self.identity_start, name="outc"
     )(x, train=train)

@@ -124,19 +124,24 @@ class VDSR(nn.Module):
     del train
     check_window("VDSR", window, 1, self.channels)
     check_noise("VDSR", noise, False, ())
-    frames = self.enlarge(window[:, 0])
-    restored, features = self.refine(luminance.split(frames))
+    frames = self._enlarge(window[:, 0])
+    restored, features = self._refine(luminance.split(frames))
     return Restored(
         luminance.join(frames, restored), {"hr_features": features}
     )
 
-  def enlarge(self, frames):
-    """Bicubic interpolation, [B, h, w, C] to [B, H, W, C]."""
+  def restore_luminance(self, small):
+    """[B, h, w, 1] to ([B, H, W, 1], features [B, H, W, width]).
+
+    The features are those by which privileged information is handed on.
+    """
+    return self._refine(self._enlarge(small))
+
+  def _enlarge(self, frames):
     frames = frames.astype(jnp.float32)
     return frames if self.scale == 1 else bicubic_resize(frames, self.scale)
 
-  def refine(self, enlarged):
-    """Luminance [B, H, W, 1] to the same, restored, and the features."""
+  def _refine(self, enlarged):
     found, features = self.trunk(enlarged)
     return enlarged + found, features
 

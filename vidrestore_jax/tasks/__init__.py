@@ -3,13 +3,42 @@
 A task has `init(key, batch) -> (params, model_state)` and
 `loss(params, model_state, batch, key, step) -> (loss, (model_state, metrics))`,
 both pure; whatever depends on the progress of training is computed from `step`.
+
+A task that trains more than its model may also have
+
+- `train_only`: names of entries of params and of model_state, at their top,
+  that serve training alone. They are neither averaged nor released;
+- `mask_updates(updates, model_state) -> updates`: what of the optimizer's
+  updates is applied, after the step that led to that state;
+- `sources`: what released models start it, beside those that start the model,
+  a sequence of `Source`.
 """
 
 import importlib
 import inspect
 import pkgutil
+from typing import Any, NamedTuple
 
 from vidrestore_jax.shapes import check_arguments
+
+
+class Source(NamedTuple):
+  """What a task takes of a released model.
+
+  Attributes:
+    section: of config.task, whose `init_from` names the folder.
+    module: what it has to be.
+    part: the released model's attribute that is taken, "" for all of it.
+    place: where its variables go, in params or model_state: a path with
+      `{collection}` in it ("params", "batch_stats").
+    needed: there is no training without it.
+  """
+
+  section: str
+  module: Any
+  part: str
+  place: str
+  needed: bool
 
 
 def available() -> list[str]:

@@ -10,6 +10,12 @@ def mean_squared_error(restored, clean):
   return jnp.mean(jnp.square(difference))
 
 
+def mean_absolute_error(restored, clean):
+  """Mean of the absolute difference over all axes, in float32."""
+  difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
+  return jnp.mean(jnp.abs(difference))
+
+
 def half_squared_error(restored, clean):
   """Sum of the squared difference over 2 N, N the batch; FastDVDnet's loss.
 
@@ -18,6 +24,15 @@ def half_squared_error(restored, clean):
   """
   difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
   return jnp.sum(jnp.square(difference)) / (2 * len(restored))
+
+
+def charbonnier(restored, clean, smoothing: float = 1e-3):
+  """Mean of sqrt(d**2 + smoothing**2) over all axes, d the difference.
+
+  Close to the absolute error, and quadratic below `smoothing`, in float32.
+  """
+  difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
+  return jnp.mean(jnp.sqrt(jnp.square(difference) + smoothing**2))
 
 
 def psnr_from_mse(mse):

@@ -1,27 +1,37 @@
 """Supervised restoration of clips, with NCFL's rate term in a first stage.
 
 L = MSE + lambda * bits per pixel for the first `rate_steps` steps, MSE alone
-afterwards (NCFL's supplementary, section 3). A recurrent model
-restores every frame of a clip, a windowed one the middle frame; a windowed
-model's call takes `train=True` and may then update its state, such as the
-statistics of batch normalisation.
+afterwards (NCFL's supplementary, section 3). A recurrent or bidirectional model
+restores every frame of a clip, a windowed one the middle frame or, with
+`windows="all"`, every frame as well. What is not recurrent is called with
+`train=True` and may then update its state, such as the statistics of batch
+normalisation.
+
+Super-resolution is restoration of pairs whose `degraded` frames are smaller by
+the model's scale: config.data.degradation makes them, after the crop, so that
+every crop is a multiple of the scale.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vidrestore_jax import degradations
 from vidrestore_jax.layers.entropy import bits_per_pixel
+from vidrestore_jax.shapes import check_choice
 from vidrestore_jax.tasks import losses
 
 _OFFSET_KEY = 2**31 - 1
 ERRORS = {
     "mse": losses.mean_squared_error,
     "half_sse": losses.half_squared_error,
+    "charbonnier": losses.charbonnier,
 }
+WINDOWS = ("middle", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Restoration:
     error: of (restored, clean) frames on [0, 1] values.
     offset: (probability, deviation) of a constant that is added to a whole
       clean clip, normally distributed; None adds none.
+    windows: "middle", a clip is one window of a windowed model, or "all",
+      each frame of a clip is the middle of one; see `every_window`.
   """
 
   model: object
@@ -45,6 +57,7 @@ class Restoration:
   rate_steps: int
   error: Callable
   offset: tuple[float, float] | None
+  windows: str
 
   def init(self, key, batch):
     """Parameters and the model's other variables, from one batch's shapes.
@@ -52,27 +65,54 @@ class Restoration:
     Raises:
       ValueError: a batch, a degradation and a model that do not fit together.
     """
-    clip, _ = self._frames(batch)
-    self._check_length(clip.shape[1])
+    clean, degraded = self._frames(batch)
+    self._check_length(clean.shape[1])
+    clip = clean if degraded is None else degraded
     if self.degrade is not None:  # So that what it refuses is refused here.
       keys = losses.example_keys(key, batch["index"])
       jax.eval_shape(jax.vmap(self.degrade), keys, clip)
     noise = self.noise_map(jnp.zeros(clip.shape[0]), clip)
+    if self._slides():
+      clip = every_window(clip, self.model.radius)[:, 0]
     variables = dict(self.model.init(key, clip, noise))
     return variables.pop("params"), variables
 
   def loss(self, params, model_state, batch, key, step):
     """The loss of one batch; see the module's docstring."""
     clean, degraded, level = self.draw(batch, key)
-    noise = self.noise_map(level, clean)
-    variables = {"params": params, **model_state}
+    restored, model_state = self.restore(
+        {"params": params, **model_state}, degraded, level
+    )
+    loss, metrics = self.measure(restored, clean, step)
+    return loss, (model_state, metrics)
+
+  def restore(self, variables, degraded, level):
+    """What the model in training makes of clips `[B, T, h, w, C]`.
+
+    Args:
+      variables: the model's.
+      degraded: as `draw` gives it.
+      level: likewise.
+
+    Returns:
+      The pair (`Restored`, the other variables after it). Frames and what is
+      beside them are `[B, ...]` of the middle frame or `[B, T, ...]` of all.
+    """
+    noise = self.noise_map(level, degraded)
+    state = {k: v for k, v in variables.items() if k != "params"}
     if self.model.recurrent:
-      restored = self.model.apply(variables, degraded, noise)
-    else:
+      return self.model.apply(variables, degraded, noise), state
+    apply = functools.partial(
+        self.model.apply, variables, train=True, mutable=list(state)
+    )
+    if not self._slides():
+      return apply(degraded, noise)
+    return slide(apply, degraded, noise, self.model.radius)
+
+  def measure(self, restored, clean, step):
+    """The loss of what `restore` returned, and metrics."""
+    if restored.frames.ndim < clean.ndim:
       clean = clean[:, self.model.radius]
-      restored, model_state = self.model.apply(
-          variables, degraded, noise, train=True, mutable=list(model_state)
-      )
     mse = losses.mean_squared_error(restored.frames, clean)
     loss = self.error(restored.frames, clean)
     metrics = {"mse": mse, "psnr": losses.psnr_from_mse(mse)}
@@ -86,7 +126,7 @@ class Restoration:
           "rate_weight": weight,
           "rate_loss": weight * bpp,
       }
-    return loss, (model_state, metrics)
+    return loss, metrics
 
   def draw(self, batch, key):
     """Clean and degraded clips `[B, T, H, W, C]`, and noise levels `[B]`.
@@ -136,16 +176,20 @@ class Restoration:
       )
     return clean, degraded
 
+  def _slides(self) -> bool:
+    """Whether each frame of a clip is the middle of a window."""
+    return self.windows == "all" and not takes_clips(self.model)
+
   def _check_length(self, frames):
     """ValueError where a clip is no window of a windowed model."""
-    if self.model.recurrent:
+    if takes_clips(self.model) or self.windows == "all":
       return
     length = 2 * self.model.radius + 1
     if frames != length:
       raise ValueError(
           f"{type(self.model).__name__} is trained on windows of {length}"
           f" frames, but the clips have {frames}. Set"
-          f" config.clip_length = {length}."
+          f" config.clip_length = {length}, or config.task.windows = 'all'."
       )
 
   def _add_offset(self, key, clip):
@@ -160,6 +204,49 @@ class Restoration:
     )
 
 
+def takes_clips(model) -> bool:
+  """Whether a model is called with clips, rather than with windows of them."""
+  return model.recurrent or getattr(model, "bidirectional", False)
+
+
+def every_window(clip, radius: int):
+  """[B, T, H, W, C] to [B, T, 2 radius + 1, H, W, C], one about each frame.
+
+  Beyond both ends the edge frame is repeated, as space-time distillation has it
+  (inference mirrors instead, as FastDVDnet's release does).
+  """
+  frames = clip.shape[1]
+  indices = np.arange(frames)[:, None] + np.arange(-radius, radius + 1)
+  return clip[:, indices.clip(0, frames - 1)]
+
+
+def slide(apply, clip, noise, radius: int):
+  """Applies a windowed model to every window of clips at once.
+
+  Args:
+    apply: (windows `[N, 2 radius + 1, H, W, C]`, noise `[N, H, W, 1]` or None)
+      to the pair (`Restored`, the other variables after it).
+    clip: `[B, T, H, W, C]`.
+    noise: `[B, H, W, 1]`, or None.
+    radius: the model's.
+
+  Returns:
+    What `apply` returned, arrays of the first `[B, T, ...]`.
+  """
+  batch, frames = clip.shape[:2]
+  # Example by example, so that devices which share a batch keep their own.
+  windows = every_window(clip, radius).reshape(
+      -1, 2 * radius + 1, *clip.shape[2:]
+  )
+  if noise is not None:
+    noise = noise.repeat(frames, 0)
+  restored, state = apply(windows, noise)
+  restored = jax.tree.map(
+      lambda leaf: leaf.reshape(batch, frames, *leaf.shape[1:]), restored
+  )
+  return restored, state
+
+
 def build(
     *,
     model,
@@ -168,6 +255,7 @@ def build(
     rate_steps: int = 0,
     error: str = "mse",
     offset: tuple[float, float] | None = None,
+    windows: str = "middle",
 ) -> Restoration:
   """A restoration task; see the class.
 
@@ -176,9 +264,11 @@ def build(
     degradation: name and arguments of a degradation, or None for paired data.
     rate_weight: lambda of stage one.
     rate_steps: steps of stage one.
-    error: "mse", or "half_sse" for the sum of squares over twice the batch.
+    error: "mse", "half_sse" for the sum of squares over twice the batch, or
+      "charbonnier".
     offset: (probability, standard deviation in [0, 1] units) of a constant
       added to clean clips before they are degraded (FastDVDnet's release).
+    windows: "middle" or "all"; which frames a windowed model restores.
 
   Raises:
     ValueError: the model does not restore, wants a noise map that paired data
@@ -195,10 +285,8 @@ def build(
         "Paired data brings no noise level, but the model wants a noise map."
         " Set config.model.noise_map = False."
     )
-  if error not in ERRORS:
-    raise ValueError(
-        f"config.task.error is one of {', '.join(ERRORS)}, but got {error!r}."
-    )
+  check_choice("config.task.error", error, ERRORS)
+  check_choice("config.task.windows", windows, WINDOWS)
   if offset is not None and degradation is None:
     raise ValueError(
         "Clips are offset before the task degrades them, but this data brings"
@@ -219,5 +307,5 @@ def build(
       )
     degrade = degradations.build(**degradation)
   return Restoration(
-      model, degrade, rate_weight, rate_steps, ERRORS[error], offset
+      model, degrade, rate_weight, rate_steps, ERRORS[error], offset, windows
   )

@@ -16,10 +16,11 @@ class TrainState:
     step: updates made so far, int32.
     seed: of the run, uint32; every random number is drawn from it and the step.
     params: float32 parameters.
-    ema: their exponential moving average, or {} where none is kept.
-    model_state: the model's other variables, by collection.
-    ema_state: the average of those: the statistics of a batch normalisation
-      that go with averaged parameters; {} where none is kept.
+    ema: the exponential moving average of the model's, or {} where none is
+      kept.
+    model_state: the model's other variables, by collection, and the task's.
+    ema_state: the average of the model's: the statistics of a batch
+      normalisation that go with averaged parameters; {} where none is kept.
     opt_state: the optimizer's.
   """
 
@@ -43,16 +44,41 @@ def create_state(task, tx, seed: int, batch, *, keep_ema: bool) -> TrainState:
     keep_ema: whether to keep a moving average of the variables.
   """
   params, model_state = task.init(jax.random.key(seed), batch)
+  ema, ema_state = (
+      start_average(task, params, model_state) if keep_ema else ({}, {})
+  )
   return TrainState(
       step=jnp.zeros((), jnp.int32),
       seed=jnp.asarray(seed, jnp.uint32),
       params=params,
-      # A copy: a donated state must not hold one buffer twice.
-      ema=jax.tree.map(jnp.copy, params) if keep_ema else {},
+      ema=ema,
       model_state=model_state,
-      ema_state=jax.tree.map(jnp.copy, model_state) if keep_ema else {},
+      ema_state=ema_state,
       opt_state=tx.init(params),
   )
+
+
+def of_model(task, params, model_state):
+  """The pair without what `task.train_only` names: the model's own variables.
+
+  Args:
+    task: see `vidrestore_jax.tasks`.
+    params: of a train state.
+    model_state: likewise.
+  """
+  names = getattr(task, "train_only", ())
+  if not names:
+    return params, model_state
+  return tuple(
+      {name: part for name, part in tree.items() if name not in names}
+      for tree in (params, model_state)
+  )
+
+
+def start_average(task, params, model_state):
+  """The pair (ema, ema_state) before the first step."""
+  # A copy: a donated state must not hold one buffer twice.
+  return jax.tree.map(jnp.copy, of_model(task, params, model_state))
 
 
 def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
@@ -77,13 +103,15 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
       state.params, state.model_state, batch, key, state.step
   )
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  if hasattr(task, "mask_updates"):
+    updates = task.mask_updates(updates, model_state)
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
   ema, ema_state = jax.tree.map(
       # In this form an average of equal values stays that value exactly.
       lambda old, new: old + (1 - decay) * (new - old),
       (state.ema, state.ema_state),
-      (params, model_state) if state.ema else ({}, {}),
+      of_model(task, params, model_state) if state.ema else ({}, {}),
   )
   updated = TrainState(
       step=state.step + 1,
