@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import paper_numbers, std_tables
+from experiments import paper_numbers, std_figures, std_tables
 from vidrestore_jax.inference import frames_io
 
 COUNTS = {"fast": 1225, "medium": 4977, "slow": 1613}
@@ -122,3 +122,19 @@ def test_mistakes_are_one_line(clips, capsys, arguments, message):
   words = [word.format(clips=clips) for word in arguments]
   assert std_tables.main([*words, "--model=bicubic"]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_figures_show_each_model_beside_the_truth(clips, tmp_path, capsys):
+  arguments = [f"--data={clips}/vid4", f"--out={tmp_path}", "--frames=1"]
+  models = "--model=bicubic,fastdvdnet_std=bicubic"
+  assert std_figures.main([*arguments, models]) == 0
+  assert len(list(tmp_path.glob("*.png"))) == 4
+  assert str(tmp_path / "vid4_city.png") in capsys.readouterr().out
+  clean = np.zeros((48, 64, 3), np.float32)
+  figure = std_figures.comparison(clean, {"a": clean + 0.1, "b": clean})
+  titles = [text.get_text() for ax in figure.axes for text in ax.texts]
+  titles += [ax.get_title(loc="left") for ax in figure.axes]
+  for title in ("ground truth", "a  ·  20.00 dB", "b  ·  100.00 dB"):
+    assert any(title in text for text in titles), titles
+  assert std_figures.main([*arguments[:2], "--frames=0", models]) == 2
+  assert "--frames is at least 1" in capsys.readouterr().err
