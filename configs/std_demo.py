@@ -14,7 +14,7 @@ import ml_collections
 from configs import common, edvr_vimeo, ncfl_demo, std_vimeo
 
 VARIANTS = ("", "teacher", "base")
-STEPS = {"teacher": 300, "student": 300}
+STEPS = {"teacher": 1_200, "student": 1_000}
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
