@@ -88,14 +88,21 @@ def columns(table: int, mixed: str) -> list[Column]:
 
 
 def restorers(
-    text: str, *, aux=streaming.AUX, stages: bool = False
+    text: str,
+    *,
+    names=VARIANTS,
+    aux=streaming.AUX,
+    stages: bool = False,
+    scale: int = 1,
 ) -> tuple[dict, dict]:
   """What --model names, as ({name: restorer}, {name: about}).
 
   Args:
     text: "NAME_OR_FOLDER" or "NAME=FOLDER", joined by commas.
+    names: {what a person may call a model in short: how the paper calls it}.
     aux: what models give beside frames, as in `streaming.restore_clip`.
     stages: name the first stage of a model of two as well.
+    scale: as in `evaluation.restorer`.
 
   Raises:
     ValueError, FileNotFoundError: no such model, or one name twice.
@@ -103,8 +110,8 @@ def restorers(
   found, abouts = {}, {}
   for part in filter(None, text.split(",")):
     name, _, folder = part.rpartition("=")
-    restore, about = evaluation.restorer(folder, aux=aux)
-    label = VARIANTS.get(name, name) or about["name"]
+    restore, about = evaluation.restorer(folder, aux=aux, scale=scale)
+    label = names.get(name, name) or about["name"]
     if label in found:
       raise ValueError(
           f"--model has {label} twice. Give each its own name:"

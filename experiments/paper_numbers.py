@@ -21,6 +21,10 @@ ours only where the same sets are measured:
 DEVIATION and SECONDS are that paper's tables 2 and 3, and NOTES what does not
 fit together in all of them.
 
+STD and STD_START are tables 2 and 1 of Xiao et al., "Space-Time Distillation
+for Video Super-Resolution", CVPR 2021, supplementary: SSIM of luminance at x4,
+and PSNR. STD_IMPLIED and STD_NOTES say what of them does not fit together.
+
 The tables on RainSynComplex25, RainSynAll100, CRVD and REVIDE stand in the
 paper itself, of which no copy was at hand: UNKNOWN. They are not guessed here.
 
@@ -152,6 +156,90 @@ _DERAINING = """
   BasicVSR++  39.48/.9776  38.56/.9813
   NCFL        40.22/.9811  39.17/.9872
 """
+
+# SSIM as printed: Vid4's calendar, city, foliage, walk and average, then
+# Vimeo-90K's fast, medium, slow and average.
+_STD = """
+  Bicubic         .5720 .6028 .5666 .7974 .6347  .8930 .8592 .8212 .8568
+  TOFlow          .7273 .7446 .7118 .8799 .7659  .9420 .9250 .8890 .9202
+  VSR-DUF         .8110 .8235 .7709 .9141 .8318  .9490 .9430 .9090 .9369
+  EDVR            .8056 .8313 .7695 .9077 .8286  .9602 .9477 .9192 .9438
+  VDSR            .6351 .6473 .6250 .8400 .6869  .9233 .8969 .8647 .8945
+  VDSR+PISR       .6501 .6623 .6406 .8517 .7012  .9223 .8969 .8694 .8952
+  VDSR+STD        .6683 .6640 .6390 .8546 .7065  .9321 .9088 .8792 .9064
+  VESPCN          .6685 .6785 .6435 .8523 .7157  .9344 .9078 .8787 .9060
+  VESPCN+STD      .7057 .6847 .6577 .8699 .7293  .8409 .9121 .8805 .9101
+  VSRNet          .6200 .6425 .6295 .8354 .6819  .8979 .9006 .8685 .8979
+  VSRNet+STD      .6479 .6553 .6394 .8468 .6973  .9281 .9048 .8734 .9020
+  FastDVDnet      .7534 .7811 .7234 .8738 .7829  .9364 .9177 .8890 .9148
+  FastDVDnet+STD  .7731 .8105 .7401 .8879 .8029  .9545 .9375 .9108 .9348
+"""
+# Frames, "FLOPs (T)", milliseconds.
+_STD_COST = """
+  Bicubic         1  -     -
+  TOFlow          7  0.81  632.0
+  VSR-DUF         7  0.62  496.0
+  EDVR            7  0.93  86.0
+  VDSR            1  0.22  11.5
+  VDSR+PISR       1  0.22  11.5
+  VDSR+STD        1  0.22  11.5
+  VESPCN          3  0.26  21.3
+  VESPCN+STD      3  0.26  21.3
+  VSRNet          7  0.23  11.3
+  VSRNet+STD      7  0.23  11.3
+  FastDVDnet      7  0.06  17.5
+  FastDVDnet+STD  7  0.06  17.5
+"""
+STD_COLUMNS = {
+    "vid4": ("calendar", "city", "foliage", "walk", "average"),
+    "vimeo": ("fast", "medium", "slow", "average"),
+}
+# What the other numbers of its row make of one that does not fit to them.
+STD_IMPLIED = {
+    ("VSR-DUF", "vid4", "city"): 0.8312,
+    ("VESPCN", "vid4", "average"): 0.7107,
+    ("VESPCN+STD", "vimeo", "fast"): 0.9409,
+    ("VSRNet", "vimeo", "fast"): 0.9256,
+}
+# PSNR on Vid4 of a student with time distillation, by the ConvLSTM's start.
+STD_START = {"random": 25.87, "frozen": 25.79, "trained": 25.86}
+STD_NOTES = (
+    "In brackets: what the other numbers of the row imply, where the printed"
+    " one does not fit to them. Vid4's average is the mean of four clips; that"
+    " of Vimeo-90K weighs fast, medium and slow by their 1,225, 4,977 and 1,613"
+    " clips.",
+    "VSR-DUF's .8235 for city is likely .8313, EDVR's: .8312 is what its own"
+    " average implies. Its row is of a model for blurred frames (BD), the"
+    " others are of bicubic ones (BI).",
+    "+PISR and +STD are marked by a club and a star in the paper. VESPCN+STD's"
+    " .8409 lacks a digit; VSRNet's .8979 repeats its average.",
+    "FLOPs are multiply-accumulates for a frame of 180x120: TOFlow, VSR-DUF,"
+    " EDVR (without its deformable convolutions) and VDSR count so to the last"
+    " digit. VESPCN and VSRNet of the table are not the published networks,"
+    " which cost 0.0012 and 0.16; what they are is not said. FastDVDnet's 0.06"
+    " is not unique (models/fastdvdnet_vsr.py).",
+    "The times of VDSR, VSRNet and EDVR are shorter than their FLOPs take at"
+    " the peak of a GTX 1080 Ti: they are no targets.",
+)
+
+
+def _parse_std():
+  """{method: {"frames", "flops" (T), "ms", "vid4", "vimeo"}}."""
+  table = {}
+  for line, costs in zip(_STD.split("\n")[1:-1], _STD_COST.split("\n")[1:-1]):
+    method, *ssim = line.split()
+    name, frames, *rest = costs.split()
+    assert name == method, (name, method)
+    flops, ms = (None if cell == "-" else float(cell) for cell in rest)
+    row = {"frames": int(frames), "flops": flops, "ms": ms}
+    for part, columns in STD_COLUMNS.items():
+      row[part] = dict(zip(columns, map(float, ssim)))
+      ssim = ssim[len(columns) :]
+    table[method] = row
+  return table
+
+
+STD = _parse_std()
 
 
 def _parse(text, columns):

@@ -60,6 +60,7 @@ def sources(tmp_path_factory):
           name="degraded", source=procedural,
           degradation={"name": "compression.jpeg"},
       ),
+      dict(name="late", source=procedural),
   ]
   return {given["name"]: data.build(**given) for given in arguments}
 
@@ -139,6 +140,7 @@ def test_sources_of_sources_pass_on_what_is_damaged(damaged_folders):
   given, file, _ = damaged_folders
   for outer in (
       dict(name="raw", source=given),
+      dict(name="late", source=given),
       dict(name="degraded", source=given, degradation={
           "name": "compression.jpeg"
       }),
