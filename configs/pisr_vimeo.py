@@ -17,8 +17,8 @@ Variants:
                 .7012 and .8952, by space-time distillation .7065 and .9064
   fsrcnn        FSRCNN, the paper's student, with the release's recipe
   demo          a small VDSR and its teacher on procedural clips, in minutes on
-                two cores, without download
-  demo_fsrcnn   the same for FSRCNN
+                two cores, without download; measured, 300 steps for each: 35.65
+                dB / .9372 on luminance, bicubic 34.10 / .9221
 
 Where the release trains on DIV2K, its recipe is taken for single frames of
 Vimeo-90K: patches of 192, batches of 16, a thousand steps for each of its 1000
@@ -39,16 +39,15 @@ DECODERS = {
         "name": "fsrcnn", "scale": 4, "width": 56, "shrunk": 12, "depth": 4
     },
 }
-VARIANTS = ("", "fsrcnn", "demo", "demo_fsrcnn")
+VARIANTS = ("", "fsrcnn", "demo")
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   """The config; see the module's docstring for the variants."""
   common.check_variant("pisr_vimeo", variant, VARIANTS)
-  name = "fsrcnn" if "fsrcnn" in variant else "vdsr"
+  name, demo = variant if variant == "fsrcnn" else "vdsr", variant == "demo"
   decoder = dict(DECODERS[name])
-  demo = "demo" in variant
-  if demo and name == "vdsr":
+  if demo:
     decoder.update(depth=6, width=24)
   teacher = _stage(name, demo, first=True)
   kwargs = {
@@ -89,7 +88,7 @@ def _stage(name: str, demo: bool, *, first: bool):
     config.steps, config.patch_size = 300_000, 128
     rate, final = 2e-4, 1e-7
   if demo:
-    config.patch_size, rate, final = 64, 2e-3 if first else 1e-3, 1e-5
+    config.patch_size, rate, final = 64, 1e-3, 1e-5
   config.optimizer = common.adamw(
       rate,
       final_learning_rate=final,
@@ -100,8 +99,6 @@ def _stage(name: str, demo: bool, *, first: bool):
   common.vimeo_to_vid4(config)
   config.clip_length = 1  # Frames by themselves.
   if demo:
-    ncfl_demo.on_clips(
-        config, steps=600 if first else 300, batch_size=16, ema_decay=0.99
-    )
+    ncfl_demo.on_clips(config, steps=300, batch_size=8, ema_decay=0.99)
     common.super_resolution(config)
   return config

@@ -40,6 +40,9 @@ weights, which have to be measured for each pair of teacher and student:
   python -m experiments.distillation_weights --config=configs/std_vimeo.py \\
       --config.task.teacher.init_from=EDVR --config.init_from=BASE
 
+(configs/std_demo.py has a pair whose maps differ so much in scale that they had
+better be normalised: --config.task.normalize=l2.)
+
 VESPCN and VSRNet of the paper's table cost as much as VDSR, which the published
 networks do not: see their modules, and --config.model.preset.
 """

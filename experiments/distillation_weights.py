@@ -10,6 +10,8 @@ of L_rec, L_SD and L_TD over the first batches, without training, and says the
 weights that make each of the latter `share` of L_rec. BASE is a student that
 was trained alone for a while (--config=configs/std_vimeo.py:fastdvdnet_base,
 --config.steps=1000); one that has just been initialised says little.
+
+energy_ratio says how many times the student's maps of L_SD are its teacher's.
 """
 
 import argparse
@@ -27,6 +29,8 @@ from vidrestore_jax.training import sharding
 
 # Metrics of the task, and the arguments that weigh them.
 _PARTS = {"space_loss": "lambda_sd", "time_loss": "lambda_td"}
+# Beyond such a factor, L_SD is first of all about scale.
+_SCALE = 4.0
 
 
 def measure(config, count: int) -> dict[str, float]:
@@ -37,8 +41,8 @@ def measure(config, count: int) -> dict[str, float]:
     count: of batches.
 
   Returns:
-    `reconstruction_loss` and those of `space_loss`, `time_loss` whose weight in
-    the config is not 0.
+    `reconstruction_loss` and those of `space_loss` (with `energy_ratio`) and
+    `time_loss` whose weight in the config is not 0.
 
   Raises:
     ValueError, OSError: the config's task is no distillation, its data or its
@@ -64,7 +68,8 @@ def measure(config, count: int) -> dict[str, float]:
       )
       return {
           name: metrics[name]
-          for name in ("reconstruction_loss", *_PARTS) if name in metrics
+          for name in ("reconstruction_loss", *_PARTS, "energy_ratio")
+          if name in metrics
       }
 
     sums = {}
@@ -125,6 +130,13 @@ def run(argv: list[str]) -> dict:
   print(f"\nEach {args.share:g} of the first by")
   for name, value in found.items():
     print(f"  --config.task.{name}={value:.3g}")
+  ratio = means.get("energy_ratio", 1.0)
+  if config.task.normalize == "none" and not 1 / _SCALE < ratio < _SCALE:
+    print(
+        f"\nThe student's maps are {ratio:.3g} times its teacher's: before they"
+        " are alike, L_SD is about scale alone. --config.task.normalize=l2"
+        " compares where they are strong."
+    )
   result = {
       "config": args.config,
       "batches": args.batches,

@@ -214,6 +214,8 @@ def test_the_weights_make_each_part_a_tenth(whole, tmp_path, capsys):
         share, 0.1 * found["losses"]["reconstruction_loss"], rtol=1e-6
     )
     assert f"--config.task.{name}={found['weights'][name]:.3g}" in text
+  ratio = found["losses"]["energy_ratio"]
+  assert ("--config.task.normalize=l2" in text) == (not 0.25 < ratio < 4)
   assert distillation_weights.main([f"--config={TINY}:base"]) == 2
   assert "which has nothing to weigh" in capsys.readouterr().err
   with pytest.raises(ValueError, match="time_loss is 0"):

@@ -156,6 +156,7 @@ def test_equal_networks_have_no_loss_to_distil():
   }
   (_, (after, metrics)), _ = _compiled(task)(params, state, _batch())
   assert metrics["space_loss"] == metrics["time_loss"] == 0
+  assert metrics["energy_ratio"] == 1
   assert after["distillation"]["frozen"] and metrics["conv_lstm_frozen"] == 1
 
 

@@ -154,13 +154,18 @@ class Distillation:
     loss, metrics = self.supervised.measure(restored, clean, step)
     metrics["reconstruction_loss"] = loss
     ours = restored.aux["hr_features"]
-    taught = _restore(self.teacher, own["teacher"], degraded)
-    theirs = jax.lax.stop_gradient(taught.aux["hr_features"])
+    theirs = jax.lax.stop_gradient(
+        _restore(self.teacher, own["teacher"], degraded).aux["hr_features"]
+    )
     if self.lambda_sd:
       space = space_loss(ours, theirs, self.normalize)
       loss += self.lambda_sd * space
+      taught = jnp.maximum(jnp.mean(energy(theirs)), 1e-12)
       metrics |= {
-          "space_loss": space, "weighted_space_loss": self.lambda_sd * space
+          "space_loss": space,
+          "weighted_space_loss": self.lambda_sd * space,
+          # Far from 1, L_SD is about scale first: see `energy`.
+          "energy_ratio": jnp.mean(energy(ours)) / taught,
       }
     if self.lambda_td:
       # Frozen, it has no gradient that would count in a clipped norm.
@@ -201,7 +206,8 @@ def energy(features, normalize: str = "none"):
     features: of any float type; the map is float32.
     normalize: "none", as in the paper, or "l2": each map is divided by the root
       of its mean square, so that only where it is strong counts, not how much
-      (as in attention transfer, arXiv:1612.03928).
+      (as in attention transfer, arXiv:1612.03928). A student whose maps are
+      many times its teacher's empties its features first without it.
   """
   energy = jnp.sum(jnp.square(features.astype(jnp.float32)), -1)
   if normalize == "none":
