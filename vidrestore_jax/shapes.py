@@ -20,8 +20,9 @@ class Restored(NamedTuple):
       `bits` `[B, T]` (total bits of a frame's latent), `rate_map`
       `[B, T, h, w]` (bits per latent position), `flow` `[B, T, H, W, 2]`
       (pixels), `pre_denoised` `[B, n, H, W, C]` (what a first stage made of
-      n frames around a window's middle) and `hr_features`. A step drops the T
-      axis.
+      n frames around a window's middle), `hr_features`, and `offset_mean` and
+      `offset_max` `[B]` (how far deformable convolutions reach, in pixels,
+      what flow guides them apart). A step drops the T axis.
   """
 
   frames: Any

@@ -12,8 +12,7 @@ import pytest
 from tests.models import measures
 from vidrestore_jax import models, released
 from vidrestore_jax.inference import streaming
-from vidrestore_jax.layers import resample
-from vidrestore_jax.models import basicvsr
+from vidrestore_jax.layers import reconstruction, resample
 
 # As a loop over frames, which compiles soonest.
 TINY = dict(
@@ -139,12 +138,12 @@ def test_a_single_frame_is_a_clip(tiny, clip):
 
 
 def test_training_starts_near_the_interpolated_frame(clip):
-  model = basicvsr.Reconstruction(4)
   features = np.random.default_rng(2).normal(size=(1, 6, 7, 4))
-  inputs = features.astype(np.float32), clip[:, 0]
+  enlarged = resample.upsample_bilinear(jnp.asarray(clip[:, 0]), 4)
+  inputs = features.astype(np.float32), enlarged
+  model = reconstruction.Reconstruction(4)
   init = jax.jit(model.init, compiler_options=OPTIONS)
   restored = _apply(model, init(jax.random.key(0), *inputs), *inputs)
-  enlarged = resample.upsample_bilinear(jnp.asarray(clip[:, 0]), 4)
   assert 0 < np.abs(restored.frames - enlarged).max() < 0.05
 
 

@@ -55,6 +55,25 @@ def test_stage_one_adds_the_rate_and_stage_two_does_not():
     assert metrics["rate_weight"] == weight
 
 
+def test_how_far_deformable_convolutions_reach_is_a_metric():
+  class Reaching(Fixed):
+
+    def apply(self, variables, clip, noise):
+      restored = super().apply(variables, clip, noise)
+      reach = {
+          "offset_mean": jnp.array([1.0, 3.0]),
+          "offset_max": jnp.array([60.0, 4.0]),
+      }
+      return restored._replace(aux=restored.aux | reach)
+
+  metrics = [
+      _task(model).loss(jnp.zeros(()), {}, _batch(), jax.random.key(0), 0)[1][1]
+      for model in (Reaching(), Fixed())
+  ]
+  assert metrics[0]["offset_mean"] == 2 and metrics[0]["offset_max"] == 60
+  assert "offset_mean" not in metrics[1]
+
+
 def test_error_is_the_mean_square_on_unit_range_over_all_frames():
   task = _task(degradation=dict(name="noise.gaussian", sigma=(0.0, 0.0)))
   _, (_, metrics) = task.loss(

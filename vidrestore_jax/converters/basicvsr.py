@@ -11,7 +11,7 @@ import functools
 
 import jax
 
-from vidrestore_jax.converters import parity, spynet
+from vidrestore_jax.converters import basicsr, parity, spynet
 from vidrestore_jax.converters.torch_layouts import Layout, conv, imagenet
 from vidrestore_jax.layers.resample import resize_bilinear
 
@@ -33,37 +33,21 @@ def _layout(name, directions, upsample, flow, step):
   flow = f"spynet.{flow}"
 
   def infer(shapes):
-    prefix = f"{forward}.main.2."
     return dict(
         width=shapes.kernel("fusion.weight")[0],
-        blocks=len({
-            key.removeprefix(prefix).split(".")[0]
-            for key in shapes if key.startswith(prefix)
-        }),
+        blocks=basicsr.count_blocks(f"{forward}.main.2", shapes),
         online=f"{backward}.main.0.weight" not in shapes,
         motion=spynet.infer(flow, shapes),
     )
-
-  def trunk(stem, path, blocks):
-    yield from conv(f"{stem}.main.0", f"{path}/conv_in/conv")
-    for i in range(blocks):
-      for j in range(2):
-        yield from conv(
-            f"{stem}.main.2.{i}.conv{j + 1}", f"{path}/block_{i}/conv_{j}/conv"
-        )
 
   def rules(model):
     yield from imagenet("spynet")
     yield from spynet.rules(flow, model.motion, "motion/", step=step)
     if not model.recurrent:
-      yield from trunk(backward, "backward_trunk", model.blocks)
-    yield from trunk(forward, "forward_trunk", model.blocks)
+      yield from basicsr.trunk(backward, "backward_trunk", model.blocks)
+    yield from basicsr.trunk(forward, "forward_trunk", model.blocks)
     yield from conv("fusion", "fusion/conv")
-    for i in (1, 2):
-      path = f"reconstruction/upconv{i}/expand/conv"
-      yield from conv(upsample.format(i), path)
-    for part in ("conv_hr", "conv_last"):
-      yield from conv(part, f"reconstruction/{part}/conv")
+    yield from basicsr.reconstruction(upsample)
 
   return Layout(
       name=name,

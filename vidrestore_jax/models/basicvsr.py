@@ -16,61 +16,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import (
-    Conv,
-    SubPixelConv,
-    small_normal,
-)
+from vidrestore_jax.layers.convolution import Conv
+from vidrestore_jax.layers.reconstruction import SCALE, Reconstruction
 from vidrestore_jax.layers.resample import upsample_bilinear
 from vidrestore_jax.layers.residual import ResTrunk
 from vidrestore_jax.layers.warp import backward_warp
 from vidrestore_jax.models import spynet
 from vidrestore_jax.shapes import (
-    Restored,
     check_channels,
     check_dtype,
     check_noise,
     check_rank,
 )
 
-SCALE = 4
-_HR_FEATURES = 64  # Of the last two convolutions, whatever the width.
-
 _leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
 _warp = functools.partial(backward_warp, padding="zeros")
-
-
-class Reconstruction(nn.Module):
-  """Features to a frame four times as large.
-
-  Attributes:
-    width: channels between the two sub-pixel convolutions.
-    dtype: compute dtype.
-  """
-
-  width: int
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x, frame):
-    """What `x` [B, h, w, C] adds to the interpolated `frame` [B, h, w, 3].
-
-    Returns:
-      `Restored` with `frames` `[B, 4 h, 4 w, 3]` and `aux["hr_features"]`
-      `[B, 4 h, 4 w, 64]`.
-    """
-    for i, features in ((1, self.width), (2, _HR_FEATURES)):
-      up = SubPixelConv(features, dtype=self.dtype, name=f"upconv{i}")
-      x = _leaky(up(x))
-    conv = functools.partial(Conv, dtype=self.dtype)
-    features = _leaky(conv(_HR_FEATURES, name="conv_hr")(x))
-    # Small: training starts from the interpolated frame.
-    last = conv(frame.shape[-1], kernel_init=small_normal, name="conv_last")
-    found = last(features)
-    enlarged = upsample_bilinear(frame.astype(jnp.float32), SCALE)
-    return Restored(
-        enlarged + found.astype(jnp.float32), {"hr_features": features}
-    )
 
 
 class OnlineBasicVSR(nn.Module):
@@ -127,7 +87,7 @@ class OnlineBasicVSR(nn.Module):
     def body(model, state, frame):
       return model.step(state, frame, None)
 
-    return self._scan(body, self.init_state(clip[:, 0]), clip)
+    return scan_time(self, body, self.init_state(clip[:, 0]), clip)
 
   def init_state(self, frame):
     """The state before `frame` `[B, h, w, 3]`, the first one of a clip."""
@@ -161,22 +121,8 @@ class OnlineBasicVSR(nn.Module):
 
   def _reconstruct(self, frame, *features):
     x = _leaky(self.fusion(jnp.concatenate(features, -1)))
-    return self.reconstruction(x, frame)
-
-  def _scan(self, body, state, inputs, *, reverse=False):
-    """The results of `body(model, state, input)` over the time axis, 1."""
-    length = jax.tree.leaves(inputs)[0].shape[1]
-    scan = nn.scan(
-        body,
-        variable_broadcast="params",
-        split_rngs={"params": False},
-        in_axes=1,
-        out_axes=1,
-        reverse=reverse,
-        # 0 leaves no loop; as many as there are frames would leave one for one.
-        unroll=0 if length <= self.unroll else 1,
-    )
-    return scan(self, state, inputs)[1]
+    enlarged = upsample_bilinear(frame.astype(jnp.float32), SCALE)
+    return self.reconstruction(x, enlarged)
 
 
 class BasicVSR(OnlineBasicVSR):
@@ -203,7 +149,7 @@ class BasicVSR(OnlineBasicVSR):
     def body(model, nothing, inputs):
       return nothing, model._reconstruct(*inputs)
 
-    return self._scan(body, (), (clip, backward, forward))
+    return scan_time(self, body, (), (clip, backward, forward))
 
   def features(self, clip, to_next, to_last):
     """What is handed backwards and forwards, `[B, T, h, w, width]` each.
@@ -224,28 +170,63 @@ class BasicVSR(OnlineBasicVSR):
 
       return step
 
+    backward, forward = body("backward"), body("forward")
     return (
-        self._scan(body("backward"), nothing, (clip, to_next), reverse=True),
-        self._scan(body("forward"), nothing, (clip, to_last)),
+        scan_time(self, backward, nothing, (clip, to_next), reverse=True),
+        scan_time(self, forward, nothing, (clip, to_last)),
     )
 
   def flows(self, clip):
-    """Of each frame to the next, and of each to the one before it.
+    """See `neighbour_flows`."""
+    return neighbour_flows(self.motion, clip)
 
-    Args:
-      clip: `[B, T, h, w, 3]`.
 
-    Returns:
-      The pair, `[B, T - 1, h, w, 2]` each: item t is of frame t to t + 1, and
-      of frame t + 1 to t.
-    """
-    pairs = clip[:, :-1], clip[:, 1:]
-    shape = (*pairs[0].shape[:-1], 2)
-    earlier, later = (x.reshape(-1, *x.shape[2:]) for x in pairs)
-    return (
-        self.motion.of_any_size(earlier, later).reshape(shape),
-        self.motion.of_any_size(later, earlier).reshape(shape),
-    )
+def scan_time(model, body, state, inputs, *, reverse: bool = False):
+  """The results of `body(model, state, input)` over the time axis, 1.
+
+  Args:
+    model: a module; clips up to its `unroll` frames leave no loop, since XLA
+      differentiates convolutions in one many times as slowly on a CPU.
+    body: to the pair (state, result).
+    state: before the first frame.
+    inputs: arrays `[B, T, ...]`.
+    reverse: from the last frame to the first.
+
+  Returns:
+    Results, `[B, T, ...]` each.
+  """
+  length = jax.tree.leaves(inputs)[0].shape[1]
+  scan = nn.scan(
+      body,
+      variable_broadcast="params",
+      split_rngs={"params": False},
+      in_axes=1,
+      out_axes=1,
+      reverse=reverse,
+      # 0 leaves no loop; as many as there are frames would leave one for one.
+      unroll=0 if length <= model.unroll else 1,
+  )
+  return scan(model, state, inputs)[1]
+
+
+def neighbour_flows(motion, clip):
+  """Of each frame to the next, and of each to the one before it.
+
+  Args:
+    motion: a SpyNet.
+    clip: `[B, T, h, w, 3]`.
+
+  Returns:
+    The pair, `[B, T - 1, h, w, 2]` each: item t is of frame t to t + 1, and of
+    frame t + 1 to t.
+  """
+  pairs = clip[:, :-1], clip[:, 1:]
+  shape = (*pairs[0].shape[:-1], 2)
+  earlier, later = (x.reshape(-1, *x.shape[2:]) for x in pairs)
+  return (
+      motion.of_any_size(earlier, later).reshape(shape),
+      motion.of_any_size(later, earlier).reshape(shape),
+  )
 
 
 def build(

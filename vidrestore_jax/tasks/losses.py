@@ -39,6 +39,26 @@ def end_point_error(flow, truth, smoothing: float = 1e-6):
   return jnp.mean(jnp.sqrt(squared + smoothing**2))
 
 
+def offset_metrics(aux):
+  """Metrics of how far deformable convolutions reach, where a model tells.
+
+  A run whose offsets leave the frame is lost, since no gradient brings them
+  back; they grow before its loss does.
+
+  Args:
+    aux: of `Restored`.
+
+  Returns:
+    `offset_mean` and `offset_max` of the batch in pixels, or nothing.
+  """
+  if "offset_mean" not in aux:
+    return {}
+  return {
+      "offset_mean": aux["offset_mean"].mean(),
+      "offset_max": aux["offset_max"].max(),
+  }
+
+
 def to_unit_range(frames, max_value):
   """Integers `[B, ...]` to float32 in [0, 1], by each clip's `max_value`."""
   scale = max_value.reshape((-1,) + (1,) * (frames.ndim - 1))

@@ -76,6 +76,7 @@ class Restoration:
     mse = losses.mean_squared_error(restored.frames, clean)
     loss = self.error(restored.frames, clean)
     metrics = {"mse": mse, "psnr": losses.psnr_from_mse(mse)}
+    metrics |= losses.offset_metrics(restored.aux)
     if "bits" in restored.aux:
       bpp = bits_per_pixel(restored.aux["bits"], *clean.shape[-3:-1])
       weight = jnp.where(step < self.rate_steps, self.rate_weight, 0.0)

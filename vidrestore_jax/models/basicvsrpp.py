@@ -1,0 +1,329 @@
+"""BasicVSR++: second-order propagation in a grid, alignment guided by flow.
+
+Chan, Zhou, Xu, Loy, CVPR 2022, arXiv:2104.13371; details where the paper is
+silent are those of its release, XPixelGroup/BasicSR. Features are handed
+backwards, forwards, and once more each way. At each frame the features g of the
+two frames before it, in the order of the pass, are aligned by one deformable
+convolution whose offsets are flow and what is found beside,
+
+  h = A(g(1), g(2); offsets (s1, s2) + 10 tanh(c(warp(g(1), s1), x, ...))),
+  g = h + R(x, what earlier passes made of the frame, h),
+
+where s1 is the flow to the frame before and s2 = s1 + warp(s1 of that frame)
+the one to the frame before that. At the end of a clip that has none, h is zero.
+
+Frames of the output's size, for denoising and deblurring, are made smaller
+first and enlarged at the end like others ("low_resolution" False).
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vidrestore_jax.layers.convolution import Conv
+from vidrestore_jax.layers.deformable_convolution import DeformableConv
+from vidrestore_jax.layers.reconstruction import SCALE, Reconstruction
+from vidrestore_jax.layers.resample import upsample_bilinear
+from vidrestore_jax.layers.residual import ResTrunk
+from vidrestore_jax.layers.warp import backward_warp
+from vidrestore_jax.models import spynet
+from vidrestore_jax.models.basicvsr import neighbour_flows, scan_time
+from vidrestore_jax.shapes import (
+    check_channels,
+    check_dtype,
+    check_multiple,
+    check_noise,
+    check_rank,
+)
+
+PASSES = ("backward_1", "forward_1", "backward_2", "forward_2")
+_GROUPS = 16  # Deformable ones, half of them of each of two features.
+_ENDS = 5  # Residual blocks in front of the passes and behind.
+
+_leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
+_warp = functools.partial(backward_warp, padding="zeros")
+
+
+class SecondOrderAlignment(nn.Module):
+  """Aligns the features of two frames with a third frame, as one.
+
+  Attributes:
+    width: channels of each feature.
+    max_offset: of what is found beside the flow, in pixels.
+    dtype: compute dtype; flow and offsets are float32.
+  """
+
+  width: int
+  max_offset: float
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, current, features, flows):
+    """`[B, h, w, width]` and the `OffsetSize` of what is found.
+
+    Args:
+      current: the third frame's features, `[B, h, w, width]`.
+      features: the pair of features.
+      flows: from the third frame to either, `[B, h, w, 2]` in pixels.
+    """
+    first, second = map(_warp, features, flows)
+    condition = (first, current, second, *flows)
+    x = jnp.concatenate([part.astype(self.dtype) for part in condition], -1)
+    for i in range(3):
+      x = _leaky(Conv(self.width, dtype=self.dtype, name=f"offset_{i}")(x))
+    deformable = DeformableConv(
+        self.width,
+        _GROUPS,
+        self.max_offset,
+        # As released: 10 tanh(x), not 10 tanh(x / 10).
+        offset_unit=self.max_offset,
+        dtype=self.dtype,
+        name="dcn",
+    )
+    return deformable(jnp.concatenate(features, -1), x, flows)
+
+
+class BasicVSRPlusPlus(nn.Module):
+  """The bidirectional restorer.
+
+  Attributes:
+    motion: a SpyNet.
+    width: channels of the features.
+    blocks: residual blocks of a step of each pass.
+    low_resolution: whether it enlarges frames x4; False restores them at their
+      own size.
+    max_offset: of what is found beside the flow, in pixels.
+    unroll: clips up to this length are unrolled rather than scanned over; see
+      `build`.
+    dtype: compute dtype; flow and offsets are float32.
+  """
+
+  motion: nn.Module
+  width: int = 64
+  blocks: int = 7
+  low_resolution: bool = True
+  max_offset: float = 10.0
+  unroll: int = 8
+  dtype: str = "float32"
+
+  restores = True
+  recurrent = False
+  bidirectional = True
+  radius = None
+  halo = None  # Flow may point anywhere.
+  channels = 3
+  noise_map = False
+
+  @property
+  def scale(self) -> int:
+    """Of the output."""
+    return SCALE if self.low_resolution else 1
+
+  @property
+  def stride(self) -> int:
+    """Height and width must be multiples of this."""
+    return 1 if self.low_resolution else SCALE
+
+  def setup(self):
+    conv = functools.partial(Conv, self.width, stride=2, dtype=self.dtype)
+    trunk = functools.partial(ResTrunk, self.width, dtype=self.dtype)
+    self.shrink = [] if self.low_resolution else [conv() for _ in range(2)]
+    self.extraction = trunk(_ENDS)
+    self.align = {
+        name: SecondOrderAlignment(self.width, self.max_offset, self.dtype)
+        for name in PASSES
+    }
+    self.backbone = {name: trunk(self.blocks) for name in PASSES}
+    self.fusion = trunk(_ENDS)
+    self.reconstruction = Reconstruction(self.width, self.dtype)
+
+  def __call__(self, clip, noise=None, *, train: bool = False):
+    """Restores a clip.
+
+    Args:
+      clip: `[B, T, h, w, 3]` around [0, 1]; h and w multiples of 4 unless it is
+        enlarged.
+      noise: None.
+      train: changes nothing.
+
+    Returns:
+      `Restored` with `frames` `[B, T, H, W, 3]`, H and W `scale` times h and w;
+      `aux["hr_features"]` `[B, T, H, W, 64]`; and `aux["offset_mean"]` and
+      `aux["offset_max"]` `[B]`, in pixels, of what is found beside the flow.
+
+    Raises:
+      ValueError: another shape, or a noise map.
+    """
+    del train
+    check_rank("clip", clip, "BTHWC")
+    check_channels("clip", clip, self.channels)
+    check_multiple("BasicVSR++", *clip.shape[2:4], self.stride)
+    check_noise("BasicVSR++", noise, False, ())
+    features, reach = self.features(clip, *self.flows(clip))
+    restored = self.reconstruct(clip, features)
+    return restored._replace(aux=restored.aux | reach)
+
+  def flows(self, clip):
+    """See `basicvsr.neighbour_flows`; of the smaller frames."""
+    if not self.low_resolution:
+      clip = bicubic_quarter(clip)
+    return neighbour_flows(self.motion, clip)
+
+  def features(self, clip, to_next, to_last):
+    """The features of every frame, and how far the alignment reaches.
+
+    Args:
+      clip: `[B, T, h, w, 3]`.
+      to_next: of `flows`.
+      to_last: likewise.
+
+    Returns:
+      The pair of features by name, `[B, T, h, w, width]` each: "spatial", of
+      the frame alone, and those of each of PASSES; and of the call's `aux`.
+    """
+    def extract(model, nothing, frame):
+      x = frame.astype(model.dtype)
+      for conv in model.shrink:
+        x = _leaky(conv(x))
+      return nothing, model.extraction(x)
+
+    found = {"spatial": scan_time(self, extract, (), clip)}
+    sizes = []
+    for name in PASSES:
+      backward = name.startswith("backward")
+      inputs = [*found.values(), to_next if backward else to_last]
+      if backward:  # From here on in the order of the pass.
+        inputs = [jnp.flip(array, 1) for array in inputs]
+      feature, size = self._propagate(name, *inputs)
+      found[name] = jnp.flip(feature, 1) if backward else feature
+      sizes.append(size)
+    means, largest = map(jnp.stack, zip(*sizes))  # [passes, B, T] each.
+    aligned = len(PASSES) * max(clip.shape[1] - 1, 1)
+    reach = {
+        "offset_mean": means.sum((0, 2)) / aligned,
+        "offset_max": largest.max((0, 2)),
+    }
+    return found, reach
+
+  def reconstruct(self, clip, features):
+    """`Restored` from the clip and its features."""
+    def body(model, nothing, inputs):
+      base, *parts = inputs
+      if model.low_resolution:
+        base = upsample_bilinear(base.astype(jnp.float32), SCALE)
+      x = model.fusion(jnp.concatenate(parts, -1))
+      return nothing, model.reconstruction(x, base)
+
+    return scan_time(self, body, (), (clip, *features.values()))
+
+  def _propagate(self, name, *inputs):
+    """One pass over features `[B, T, ...]` and flows `[B, T - 1, ...]`."""
+    *features, flow = inputs
+    shape = features[0].shape
+    first = jnp.broadcast_to(jnp.arange(shape[1]) == 0, shape[:2])
+
+    def body(model, state, inputs):
+      first, flow_1, flow_2, current, *earlier = inputs
+      found = model.align[name](current, state, (flow_1, flow_2))
+      # Of nothing it would make its bias.
+      aligned, size = jax.tree.map(
+          lambda x: jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), 0, x),
+          found,
+      )
+      x = jnp.concatenate([current, *earlier, aligned], -1)
+      feature = aligned + model.backbone[name](x)
+      return (feature, state[0]), (feature, size)
+
+    nothing = jnp.zeros_like(features[0][:, 0])
+    inputs = (first, *second_order(flow), *features)
+    return scan_time(self, body, (nothing, nothing), inputs)
+
+
+def second_order(flow):
+  """Flows to the frame before and to the one before that.
+
+  Args:
+    flow: `[B, T - 1, h, w, 2]` of each frame but the first to the one before,
+      in the order of a pass.
+
+  Returns:
+    The pair, `[B, T, h, w, 2]` each, zero where there is no such frame.
+  """
+  before, after = flow[:, :-1], flow[:, 1:]
+  warped = _warp(*(x.reshape(-1, *x.shape[2:]) for x in (before, after)))
+  further = after + warped.reshape(after.shape)
+  frames = flow.shape[1] + 1
+  return tuple(
+      jnp.pad(x, ((0, 0), (missing, 0), *[(0, 0)] * 3))[:, :frames]
+      for missing, x in ((1, flow), (2, further))
+  )
+
+
+def bicubic_quarter(frames):
+  """[..., H, W, C] to [..., H / 4, W / 4, C], as PyTorch's interpolate.
+
+  Keys' kernel with a = -0.75 and, unlike MATLAB's, not stretched: a pixel is
+  made of the four by four that it covers, weighted (-3, 19, 19, -3) / 32.
+  """
+  for axis in (frames.ndim - 3, frames.ndim - 2):
+    parts = [
+        frames[(slice(None),) * axis + (slice(i, None, SCALE),)]
+        for i in range(SCALE)
+    ]
+    outer, inner = parts[0] + parts[3], parts[1] + parts[2]
+    frames = (19 * inner - 3 * outer) / 32
+  return frames
+
+
+def build(
+    *,
+    width: int = 64,
+    blocks: int = 7,
+    low_resolution: bool = True,
+    max_offset: float = 10.0,
+    motion: dict | None = None,
+    unroll: int = 8,
+    dtype: str = "float32",
+) -> BasicVSRPlusPlus:
+  """A BasicVSR++; the defaults are the release's for super-resolution.
+
+  Args:
+    width: channels of the features, a multiple of 8.
+    blocks: residual blocks of each pass' step; 15 in the release for denoising.
+    low_resolution: whether it enlarges frames x4; False restores them at their
+      own size.
+    max_offset: of what is found beside the flow, in pixels.
+    motion: arguments of `models.spynet.build` other than the release's, which
+      are those of SpyNet's published weights.
+    unroll: longest clip that is unrolled instead of scanned over. On a CPU the
+      gradient of four frames so takes a fifth of the time and compilation a
+      third more; without a gradient a scan is as fast and compiles in half the
+      time, and compilation does not grow with the clip.
+    dtype: compute dtype, "float32" or "bfloat16".
+
+  Raises:
+    ValueError: a dtype that does not exist, a width that does not split into
+      the groups, a bound of zero, or what SpyNet refuses.
+  """
+  check_dtype("BasicVSR++", dtype)
+  if 2 * width % _GROUPS:
+    raise ValueError(
+        f"BasicVSR++ aligns two features in {_GROUPS} groups, so its width is a"
+        f" multiple of {_GROUPS // 2}, but got {width}."
+    )
+  if max_offset <= 0:
+    raise ValueError(
+        f"BasicVSR++'s max_offset is above 0 pixels, but got {max_offset}."
+    )
+  published = dict(align_corners=True, normalize=True, dtype=dtype)
+  return BasicVSRPlusPlus(
+      spynet.build(**published | (motion or {})),
+      width,
+      blocks,
+      low_resolution,
+      max_offset,
+      unroll,
+      dtype,
+  )
