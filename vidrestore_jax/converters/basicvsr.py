@@ -99,15 +99,15 @@ def outputs(model, variables, reference):
     coarsest, *_ = motion.pyramid(
         resize_bilinear(clip[0, :-1], size), resize_bilinear(clip[0, 1:], size)
     )
-    to_next, to_last = model.flows(clip)
-    backward, forward = model.features(clip)
+    flows = model.flows(clip)
+    backward, forward = features = model.features(clip, *flows)
     return {
-        "flows_backward": to_next[0],
-        "flows_forward": to_last[0],
+        "flows_backward": flows[0][0],
+        "flows_forward": flows[1][0],
         "spynet_level0_output": coarsest,
         "feat_backward": backward,
         "feat_forward": forward,
-        "output": model(clip).frames,
+        "output": model.reconstruct(clip, *features).frames,
     }
 
   found = jax.jit(functools.partial(model.apply, method=run))(variables, clip)

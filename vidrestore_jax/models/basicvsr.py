@@ -141,15 +141,23 @@ class BasicVSR(OnlineBasicVSR):
     check_rank("clip", clip, "BTHWC")
     check_channels("clip", clip, self.channels)
     check_noise("BasicVSR", noise, False, ())
+    return self.reconstruct(clip, *self.features(clip, *self.flows(clip)))
+
+  def reconstruct(self, clip, backward, forward):
+    """`Restored` of a clip from its `features`."""
 
     def body(model, nothing, inputs):
       return nothing, model._reconstruct(*inputs)
 
-    return scan_time(self, body, (), (clip, *self.features(clip)))
+    return scan_time(self, body, (), (clip, backward, forward))
 
-  def features(self, clip):
-    """What is handed backwards and forwards, `[B, T, h, w, width]` each."""
-    to_next, to_last = self.flows(clip)
+  def features(self, clip, to_next, to_last):
+    """What is handed backwards and forwards, `[B, T, h, w, width]` each.
+
+    Args:
+      clip: as in the call.
+      to_next, to_last: its `flows`.
+    """
     # The frames at the ends have no neighbour: its feature is zero.
     to_next = jnp.pad(to_next, ((0, 0), (0, 1), *[(0, 0)] * 3))
     to_last = jnp.pad(to_last, ((0, 0), (1, 0), *[(0, 0)] * 3))
