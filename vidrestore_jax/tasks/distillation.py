@@ -206,8 +206,8 @@ def energy(features, normalize: str = "none"):
     features: of any float type; the map is float32.
     normalize: "none", as in the paper, or "l2": each map is divided by the root
       of its mean square, so that only where it is strong counts, not how much
-      (as in attention transfer, arXiv:1612.03928). A student whose maps are
-      many times its teacher's empties its features first without it.
+      (as in attention transfer, arXiv:1612.03928). Without it, a student whose
+      maps are many times its teacher's is first of all made to shrink them.
   """
   energy = jnp.sum(jnp.square(features.astype(jnp.float32)), -1)
   if normalize == "none":
