@@ -225,9 +225,9 @@ def test_figure_5_boxes_the_patches_above_the_threshold():
 
 
 def test_figures_of_every_clip_are_written(clips, tmp_path, monkeypatch):
-  def restorer(name, *, aux):
+  def restorer(name, *, aux, scale):
     assert "pre_denoised" in aux
-    restore, about = evaluation_restorer(name, aux=aux)
+    restore, about = evaluation_restorer(name, aux=aux, scale=scale)
 
     def with_stages(clip, sigma):
       restored = restore(clip, sigma)
