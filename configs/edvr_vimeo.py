@@ -33,6 +33,9 @@ def network(preset: str = "l") -> dict:
       "deformable_groups": 8,
       "tsa": True,
       "upsample": "bilinear",
+      # Pixels; a number bounds offsets that run away (see the metrics
+      # offset_mean and offset_max), which the release can only warn of.
+      "max_offset": None,
   }
 
 

@@ -26,7 +26,7 @@ Variants are STUDENT_SCHEME:
 
 beside a bicubic of .6347 and .8568; the whole table, of finished runs: python
 -m experiments.std_tables. Its table 1, the ConvLSTM's start (25.87, 25.79 and
-25.86 dB on Vid4), is fastdvdnet_td and
+25.86 dB on Vid4), does not say of what; most likely it is fastdvdnet_td and
 
   (a) random, trained       as it is
   (b) pretrained, frozen    --config.task.conv_lstm.init_from=PREDICTOR
@@ -34,8 +34,10 @@ beside a bicubic of .6347 and .8568; the whole table, of finished runs: python
   (c) pretrained, trained   --config.task.conv_lstm.init_from=PREDICTOR
 
 with PREDICTOR of configs/conv_lstm_prediction.py. The paper's main text was not
-at hand: patch, batch, rate and iterations here are choices, and so are the two
-weights, which have to be measured for each pair of teacher and student:
+at hand: patch, batch, rate and iterations here are choices. The two weights are
+placeholders (1e-3 and 1): what they should be depends on teacher and student,
+both trained, and is measured before the first command, which takes what this
+one prints:
 
   python -m experiments.distillation_weights --config=configs/std_vimeo.py \\
       --config.task.teacher.init_from=EDVR --config.init_from=BASE
@@ -61,9 +63,9 @@ STUDENTS = {
         "batch_norm": True,
         "identity_start": True,  # As the other students start: bicubic.
     },
-    "vdsr": {"name": "vdsr", "depth": 20, "width": 64},
+    "vdsr": {"name": "vdsr", "depth": 20, "width": 64, "bias": True},
     "vespcn": {"name": "vespcn", "preset": "std_scale"},
-    "vsrnet": {"name": "vsrnet", "preset": "std_scale"},
+    "vsrnet": {"name": "vsrnet", "preset": "std_scale", "motion": False},
 }
 SCHEMES = {"base": (0, 0), "sd": (1, 0), "td": (0, 1), "std": (1, 1)}
 VARIANTS = ("", *(f"{s}_{scheme}" for s in STUDENTS for scheme in SCHEMES))

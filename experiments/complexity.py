@@ -3,6 +3,7 @@
   python -m experiments.complexity --config=configs/ncfl_davis.py:m_d \
       --size=960x540 [--json=OUT] [--depth=2] [--nomemory]
       [--config.model.key=value]
+  python -m experiments.complexity --model=toflow --size=180x120
 
 The multiply-accumulates are counted from the traced program, module by module
 (`experiments.tracing` says what counts); GFLOPs are 2 x MACs / 1e9. The program
@@ -13,6 +14,7 @@ is given as well, where each stage runs once per frame. SIZE is the width and
 height of the input frames. Where it is no multiple of the model's stride, the
 padded frame is traced and the cost per padded pixel is charged for the pixels
 asked for.
+--model is a released folder, or the name of a model for its default arguments.
 
 Peak memory is what XLA reserves to run that (padded) program once, compiled
 for the default backend: arguments (parameters, state and frame), outputs and
@@ -38,7 +40,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from experiments import commands, configuration, tracing
-from vidrestore_jax import models
+from vidrestore_jax import models, released
 
 # Frames of a bidirectional model's clip: beyond these each costs the same, also
 # where features come from two frames before.
@@ -259,6 +261,18 @@ def build_model(config):
   return name, models.build(name, **section)
 
 
+def find_model(text: str):
+  """Name and model of a released folder, or of a name and its defaults."""
+  if text in models.available():
+    return text, models.build(text)
+  if not pathlib.Path(text).exists():
+    raise ValueError(
+        f"--model={text} is neither a released folder nor one of"
+        f" {', '.join(models.available())}."
+    )
+  return released.read_card(text)["name"], released.load(text)[0]
+
+
 def table(total: Cost, modules: dict[str, Cost]) -> str:
   """Total and modules as aligned text, dearest module first."""
 
@@ -292,7 +306,9 @@ def run(argv: list[str]) -> dict:
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,  # --config.key must not be taken for --config.
   )
-  parser.add_argument("--config", required=True, metavar="FILE.py[:variant]")
+  which = parser.add_mutually_exclusive_group(required=True)
+  which.add_argument("--config", metavar="FILE.py[:variant]")
+  which.add_argument("--model", metavar="FOLDER_OR_NAME")
   parser.add_argument("--size", required=True, metavar="WIDTHxHEIGHT")
   parser.add_argument("--json", metavar="OUT")
   parser.add_argument("--depth", type=int, default=1)
@@ -301,14 +317,21 @@ def run(argv: list[str]) -> dict:
   width, height = parse_size(args.size)
   if args.depth < 1:
     raise ValueError(f"--depth={args.depth} shows nothing: give 1 or more.")
-  name, model = build_model(
-      configuration.load(args.config, configuration.parse_overrides(overrides))
-  )
+  changes = configuration.parse_overrides(overrides)
+  if args.config:
+    name, model = build_model(configuration.load(args.config, changes))
+  elif changes:
+    raise ValueError(
+        f"--config.{changes[0][0]} changes a config, but --model={args.model}"
+        " is none. Give --config=FILE.py."
+    )
+  else:
+    name, model = find_model(args.model)
 
   total, modules = measure(
       model, width=width, height=height, depth=args.depth
   )
-  print(f"{name} ({args.config}), one frame of {width}x{height}")
+  print(f"{name} ({args.config or args.model}), one frame of {width}x{height}")
   print(table(total, modules), flush=True)
   streamed = streamed_macs(model, width=width, height=height)
   if streamed is not None:

@@ -211,6 +211,12 @@ def _run(arguments):
   # Without truth there is no size that a result has to have.
   scale = None if arguments.protocol is None else arguments.scale
   for name in names:
+    if "=" in name and not pathlib.Path(name).exists():
+      raise ValueError(
+          f"--model={name}: names of models are given to the commands that fill"
+          " a paper's table; here a model is its folder alone,"
+          f" {name.partition('=')[2]}."
+      )
     restore, about = evaluation.restorer(name, scale=scale)
     label = about["name"]
     if label in restorers:  # Two folders of one model.

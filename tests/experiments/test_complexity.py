@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import complexity, tracing
+from vidrestore_jax import released
 from vidrestore_jax.shapes import Restored
 
 
@@ -381,6 +382,25 @@ def test_fastdvdnet_costs_half_as_a_stream(tmp_path):
   assert result["macs"] == 636_192 * 448 * 256  # 72.96 GMAC.
   assert result["modules"]["temp1"]["macs"] == 3 * 159_048 * 448 * 256
   assert result["streamed_gflops"] == result["gflops"] / 2
+
+
+def test_a_model_is_named_or_is_a_released_folder(tmp_path, capsys):
+  out, folder = tmp_path / "cost.json", tmp_path / "bicubic"
+  released.save(folder, name="bicubic", kwargs={"scale": 2}, variables={})
+  size = ["--size=180x120", f"--json={out}", "--nomemory"]
+  assert complexity.main([f"--model={folder}", *size]) == 0
+  found = json.loads(out.read_text())
+  assert (found["model"], found["params"]) == ("bicubic", 0)
+  assert complexity.main(["--model=vdsr", *size]) == 0
+  found = json.loads(out.read_text())
+  assert found["params"] == 665_921
+  assert found["macs"] == pytest.approx(0.2297e12, rel=5e-3)
+  for wrong, text in (
+      (["--model=nowhere", *size], "neither a released folder nor one of"),
+      (["--model=vdsr", *size, "--config.seed=1"], "--config.seed changes"),
+  ):
+    assert complexity.main(wrong) == 2
+    assert text in capsys.readouterr().err
 
 
 def test_the_command_runs_from_the_checkout(config_file, tmp_path):
