@@ -8,9 +8,10 @@ same student from the same start, on the same clips and for as many steps, with
 its teacher; the report has all three beside the bicubic. Single stages are the
 variants `teacher` and `base`.
 
-Measured, one seed, the three stages one after another (20 minutes of two cores
-that others used as well; 24 minutes of CPU time); protocol sr_y, PSNR / SSIM,
-and the gain of distillation with its 95 % over clips, of which two say little:
+Measured, one seed, by that command (16 minutes of two cores, 19 minutes of CPU
+time; a second run, of single stages, gave the same numbers); protocol sr_y,
+PSNR / SSIM, and the gain of distillation with its 95 % over clips, of which two
+say little:
 
                 vid4_city      vid4_walk      eight procedural clips
   bicubic       25.16 / .6028  26.10 / .7974
