@@ -310,3 +310,67 @@ def test_what_does_not_go_together_is_refused():
   batch["degraded"] = batch["clean"]
   with pytest.raises(ValueError, match="DnCNN tells no features .*Take a"):
     jax.eval_shape(task.init, jax.random.key(0), batch)
+
+
+# Tiny models of every kind: of single frames, windows and whole clips.
+MODELS = {
+    "vdsr": {"depth": 2, "width": 3},
+    "fastdvdnet_vsr": {"widths": (4, 4, 4), "interm": 2, "hr_channels": 3},
+    "vespcn": {"preset": "std_scale", "width": 4, "depth": 3},
+    "vsrnet": {"preset": "std_scale", "width": 4, "depth": 3},
+    "toflow": {"width": 4, "flow_widths": (2,)},
+    "basicvsr": {"width": 4, "blocks": 1},
+    "basicvsrpp": {"width": 8, "blocks": 1},
+    "edvr": {
+        "frames": 3, "width": 4, "extraction_blocks": 1,
+        "reconstruction_blocks": 1, "deformable_groups": 2,
+    },
+}
+PAIRS = [
+    *((student, "edvr") for student in MODELS if student != "edvr"),
+    *(("vdsr", teacher) for teacher in MODELS if teacher != "edvr"),
+]
+
+
+def _pair(student, teacher):
+  """Student, teacher and a clip, by their shapes alone."""
+  task = tasks.build(
+      "distillation",
+      model=models.build(student, **MODELS.get(student, {})),
+      teacher={"name": teacher, "init_from": "", **MODELS.get(teacher, {})},
+      conv_lstm={
+          "init_from": "", "features": 2, "remat": False, "trained": True
+      },
+      lambda_sd=1.0,
+      lambda_td=1.0,
+  )
+  batch = _batch() | {
+      "clean": np.zeros((2, 3, 128, 128, 3), np.uint8),
+      "degraded": np.zeros((2, 3, 32, 32, 3), np.uint8),
+  }
+  params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
+
+  def loss(params, state, batch):
+    return task.loss(params, state, batch, jax.random.key(0), 0)
+
+  gradient = jax.eval_shape(
+      jax.grad(loss, has_aux=True), params, state, batch
+  )
+  return params, state, gradient
+
+
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_any_student_learns_from_any_teacher(student, teacher):
+  params, state, (gradient, (after, metrics)) = _pair(student, teacher)
+  assert jax.tree.structure(gradient) == jax.tree.structure(params)
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert metrics["space_loss"].shape == metrics["time_loss"].shape == ()
+
+
+@pytest.mark.parametrize("name", ["duf", "fsrcnn", "bicubic"])
+def test_a_model_without_features_of_the_large_frame_is_refused(name):
+  with pytest.raises(ValueError, match="tells no features at the size"):
+    _pair("vdsr", name)
+  nothing = "has no parameters to train" if name == "bicubic" else "no features"
+  with pytest.raises(ValueError, match=nothing):
+    _pair(name, "vdsr")

@@ -19,6 +19,10 @@ The teacher is no parameter, so nothing can train it. What serves training alone
 lies under one name, `distillation`, among the parameters (ConvLSTM, adapter)
 and in the model state (teacher, whether the ConvLSTM is frozen); none of it is
 released.
+
+Any two models go together that tell `hr_features`: all of this library that
+enlarge but DUF, FSRCNN and the published VESPCN, which have no map of that size
+before a last convolution, and the bicubic.
 """
 
 import dataclasses

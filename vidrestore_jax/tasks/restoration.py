@@ -63,7 +63,8 @@ class Restoration:
     """Parameters and the model's other variables, from one batch's shapes.
 
     Raises:
-      ValueError: a batch, a degradation and a model that do not fit together.
+      ValueError: a batch, a degradation and a model that do not fit together,
+        or a model without parameters.
     """
     clean, degraded = self._frames(batch)
     self._check_length(clean.shape[1])
@@ -75,6 +76,11 @@ class Restoration:
     if self._slides():
       clip = every_window(clip, self.model.radius)[:, 0]
     variables = dict(self.model.init(key, clip, noise))
+    if "params" not in variables:
+      raise ValueError(
+          f"{type(self.model).__name__} has no parameters to train: it can be"
+          " measured, and restored with, as it is."
+      )
     return variables.pop("params"), variables
 
   def loss(self, params, model_state, batch, key, step):
