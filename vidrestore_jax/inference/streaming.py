@@ -34,7 +34,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.inference import tiling
+from vidrestore_jax.inference import scene_cuts, tiling
+from vidrestore_jax.inference.noise_estimation import NoiseTracker
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -110,8 +111,9 @@ def restore_stream(
     float and `aux["rate_map"]` `[h, w]`, both of the padded frame; an
     `aux["flow"]` is cropped as the frame is. Of a cascade,
     `aux["pre_denoised"]` `[H, W, C]` is what its first stage made of the frame,
-    and nothing else is kept. `aux["seam"]` is how far, at most, two chunks
-    differ in this frame, the first of the later one, and 0 in all others.
+    and nothing else is kept. `aux["seam"]` is how far, at most, the first
+    frame of a chunk differs from what the chunk before made of it, which saw
+    one frame less than the overlap after it; 0 for all others.
 
   Raises:
     ValueError: the model does not restore, `sigma`, `tile`, `bucket` or `chunk`
@@ -165,6 +167,36 @@ def restore_clip(
   run = _Run(model, variables, aux, tile, bucket, chunk, only)
   steps = list(_restored(run, clip, sigma, None))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+
+
+def annotated(
+    frames: Iterable,
+    *,
+    noise: NoiseTracker | None = None,
+    signal_dependent: bool = False,
+    cuts: bool = True,
+) -> Iterator[Frame]:
+  """Finds out of frames what nobody has said.
+
+  Args:
+    frames: iterable of `[H, W, C]` in [0, 1].
+    noise: judges their noise; it is reset at cuts. None: leaves sigma open.
+    signal_dependent: give maps of the noise's dependence on the signal, not one
+      number for a frame.
+    cuts: look for cuts; then frames come two later than they are given.
+  """
+  if cuts:
+    frames = scene_cuts.marked(frames)
+  else:
+    frames = ((frame, False) for frame in frames)
+  for pixels, starts in frames:
+    sigma = None
+    if noise is not None:
+      if starts:
+        noise.reset()
+      found = noise(pixels)
+      sigma = found.noise_map(pixels) if signal_dependent else found.sigma
+    yield Frame(pixels, sigma, starts)
 
 
 def verify_tiles(
