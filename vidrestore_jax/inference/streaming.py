@@ -434,6 +434,47 @@ def _gathered(scale, size, padded, tiles, parts):
   return Restored(gather([part.frames for part in parts], scale), kept)
 
 
+def programs(model, variables, size: tuple[int, int], *, length: int = 1):
+  """What a stream compiles and runs for each frame, for those who plan.
+
+  Args:
+    model: a restoration model.
+    variables: its variables, or their shapes.
+    size: (H, W) of what the model is shown: frames, or tiles of them.
+    length: of the clip or chunk of a bidirectional model.
+
+  Returns:
+    The pair of a list of (jitted function, its arguments with shapes in the
+    arrays' place), in the order of a frame's way, and of how many frames they
+    make in one go.
+  """
+  def array(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  check_streams(model)
+  variables = jax.tree.map(lambda leaf: array(*leaf.shape), variables)
+  frame = array(*size, model.channels)
+  sigma = 0.1 if model.noise_map else None
+  if model.recurrent:
+    state = jax.eval_shape(functools.partial(_init_state, model), frame)
+    given = (model, AUX, variables, state, frame, sigma, None)
+    return [(_step, given)], 1
+  if _bidirectional(model):
+    clip = array(length, *frame.shape)
+    return [(_clip, (model, AUX, variables, clip, sigma))], length
+  if not hasattr(model, "stages"):
+    window = (frame,) * (2 * model.radius + 1)
+    return [(_window, (model, AUX, variables, window, sigma, None))], 1
+  padded = [side + -side % model.stride for side in size]
+  made = []
+  for index, radius in enumerate(model.stages):
+    window = (frame,) * (2 * radius + 1)
+    given = (model, index, variables, window, sigma, None)
+    made.append((_stage, given))
+    frame = array(1, *padded, model.channels)
+  return made, 1
+
+
 def check_streams(model):
   """ValueError unless `model` restores frames one after another."""
   kind = type(model).__name__
