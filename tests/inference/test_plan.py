@@ -110,7 +110,9 @@ def test_global_models_are_planned_whole():
       plan.make(Sum(), {}, (64, 64), frames=frames, chunk=chunk)
       for frames, chunk in ((10, None), (1000, None), (1000, (6, 2)))
   )
-  assert few.memory == chunked.memory < many.memory / 10
+  assert few.memory == chunked.memory
+  # In and out, at least.
+  assert many.memory - few.memory >= 990 * 2 * 64 * 64 * 3 * 4
   assert plan.make(Sum(), {}, (16, 16), frames=9, available=1).tile is None
 
 
