@@ -46,6 +46,7 @@ def restore_stream(
     *,
     sigma: float | None = None,
     aux: tuple[str, ...] = AUX,
+    state=None,
 ) -> Iterator[Restored]:
   """Restores frames one by one; a generator, nothing runs before `next`.
 
@@ -60,7 +61,10 @@ def restore_stream(
       are padded to the model's stride and cropped back.
     sigma: standard deviation of the noise in [0, 1] units; needed by a model
       with a noise map and refused by a blind one.
-    aux: which keys of the model's `aux` to return where it has them.
+    aux: which keys of the model's `aux` to return where it has them; "state"
+      is a recurrent model's state after the frame, on the device.
+    state: the leaves of such a state, to go on where a stream stopped; None
+      starts a clip.
 
   Yields:
     `Restored` on the host for each frame: `frames` float32 `[H, W, C]`, not
@@ -74,17 +78,17 @@ def restore_stream(
     ValueError: the model does not restore, `sigma` does not suit it, or the
       frames change their size.
   """
-  yield from _restored(model, variables, frames, sigma, aux)
+  yield from _restored(model, variables, frames, sigma, aux, state=state)
 
 
-def _restored(model, variables, frames, sigma, aux, only=None):
+def _restored(model, variables, frames, sigma, aux, only=None, state=None):
   """`restore_stream`; of all frames, or of that with the index `only` alone."""
   check_streams(model)
   check_sigma(model, sigma)
   variables = jax.device_put(variables)
   frames = _checked(model, frames)
   if model.recurrent:
-    results = _recurrent(model, variables, frames, sigma, aux)
+    results = _recurrent(model, variables, frames, sigma, aux, state)
   elif getattr(model, "bidirectional", False):
     results = _bidirectional(model, variables, frames, sigma, aux)
   else:
@@ -235,13 +239,17 @@ def _checked(model, frames):
     yield jnp.asarray(frame, jnp.float32)
 
 
-def _recurrent(model, variables, frames, sigma, aux):
+def _recurrent(model, variables, frames, sigma, aux, leaves):
   """A recurrent model's results, step by step."""
   state = None
   for frame in frames:
     if state is None:
       state = _init_state(model, frame)
+      if leaves is not None:
+        state = jax.tree.unflatten(jax.tree.structure(state), leaves)
     state, result = _step(model, aux, variables, state, frame, sigma)
+    if "state" in aux:
+      result = result._replace(aux=dict(result.aux, state=state))
     yield result
 
 
@@ -369,7 +377,11 @@ def _finish(restored, size, scale, aux):
 
 
 def _to_host(result):
-  return jax.tree.map(np.asarray, result)
+  aux = {
+      key: value if key == "state" else jax.tree.map(np.asarray, value)
+      for key, value in result.aux.items()
+  }
+  return Restored(np.asarray(result.frames), aux)
 
 
 def _size(shape):
