@@ -63,6 +63,13 @@ class Journal:
       raise FileExistsError(f"{self.folder} is in the way; remove it.")
     self.folder.mkdir(parents=True, exist_ok=True)
     self._lock()
+    try:
+      self._open(identity, restart)
+    except BaseException:
+      self.close()
+      raise
+
+  def _open(self, identity, restart):
     header = self.folder / _HEADER
     if restart:
       self._clear()

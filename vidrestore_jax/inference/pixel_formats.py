@@ -90,7 +90,7 @@ def read(frame):
   """
   stem = _stem(frame.format.name)
   if stem in _UNFOLDED:
-    frame = frame.reformat(format=_UNFOLDED[stem])
+    frame = frame.reformat(format=_UNFOLDED[stem], threads=1)
     stem = _stem(frame.format.name)
   layout = layout_of(frame.format.name)
   views = _views(frame, layout)

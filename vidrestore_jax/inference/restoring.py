@@ -293,6 +293,12 @@ def restore_frames(source, write: Callable[[Any, Any], None], model, variables,
 def y4m_writer(file, source, scale: int):
   """What `restore_frames` writes into a pipe."""
   described = source.description
+  if described.variable:
+    raise ValueError(
+        f"The frames of {described.name} are shown for different times, but a"
+        " stream of YUV4MPEG2 has one rate. Restore it into a file, or bring it"
+        " to one rate first (FFmpeg: -r 25)."
+    )
   layout = y4m.layout_for(described.layout)
   writer = y4m.Y4mWriter(
       file, layout, tuple(side * scale for side in described.size),

@@ -196,7 +196,7 @@ def _meaning(source, wanted, size):
     given = dataclasses.replace(given, full=False, siting=(0.0, 0.5))
   elif matrix != video_colour.guessed_matrix(given.matrix, size[1]):
     tags = dataclasses.replace(tags, matrix=matrix)
-  if layout.subsampling == (1, 1) and not tags.siting:
+  if layout.subsampling == (1, 1) != given.subsampling and not tags.siting:
     tags = dataclasses.replace(tags, siting={
         (0.5, 0.5): 2, (0.0, 0.0): 3,
     }.get(given.siting, _LEFT))

@@ -6,6 +6,7 @@ are the source's, packet by packet; frames get the time stamps that they had.
 
 import fractions
 import io
+import itertools
 import pathlib
 from typing import NamedTuple
 
@@ -113,12 +114,41 @@ def join(
     drop: as in `check_streams`.
     left_out: numbers of streams that the file cannot hold.
   """
-  av = import_av()
   suffix = pathlib.Path(form or output).suffix.lower()
-  segments = list(segments)
-  options = {"movflags": "+faststart"} if suffix not in _MATROSKA else {}
-  if options:
-    options["video_track_timescale"] = str(description.time_base.denominator)
+  parts = (
+      output, suffix, list(segments), description, encoding, source, window,
+      drop, left_out,
+  )
+  if suffix not in _MATROSKA:
+    _join(*parts, {
+        "movflags": "+faststart",
+        "video_track_timescale": str(description.time_base.denominator),
+    })
+    return
+  # Sound of MP4 often starts before 0, with what its coder needs to get going.
+  # FFmpeg would move everything by that, which is not called for: Matroska has
+  # a field for it. What has no such excuse is moved after all.
+  _join(*parts, {"avoid_negative_ts": "disabled"})
+  if not _starts(output, parts[2][0].pts[0], description, window):
+    _join(*parts, {})
+  if description.aspect != 1:
+    matroska.set_aspect(output, description.aspect)
+
+
+def _starts(path, pts, description, window):
+  """Whether a file's first frame has the time that it should have."""
+  shift = window.start if window is not None else 0
+  with opened(path) as (container, stream):
+    stamps = (p.pts * p.time_base for p in container.demux(stream) if p.size)
+    wanted = pts * description.time_base - shift
+    return abs(min(itertools.islice(stamps, 32)) - wanted) < 0.002
+
+
+def _join(
+    output, suffix, segments, description, encoding, source, window, drop,
+    left_out, options,
+):
+  av = import_av()
   with (
       av.open(
           str(output), "w", format=_FORMATS[suffix], container_options=options
@@ -147,8 +177,6 @@ def join(
         packets = _packets(segments, description, window)
         others = _copies(container, wanted, copies, window) if wanted else ()
         _mux(target, video, packets, others)
-  if suffix in _MATROSKA and description.aspect != 1:
-    matroska.set_aspect(output, description.aspect)
 
 
 def _add_video(target, template, description, encoding, source):

@@ -4,6 +4,9 @@ Whatever FFmpeg reads is read; frames come as the integers that the decoder
 made, with their exact time stamps, and what they mean (range, matrix, siting
 of chroma) beside them. `data.videos` reads windows at random for training; this
 reads every frame once, for restoring.
+
+Damage that the decoder reports ends the reading; some decoders (H.264's among
+them) patch over a damaged part of a frame without a word.
 """
 
 import contextlib
@@ -83,6 +86,7 @@ class Description:
     frames: how many there are, or about as many; None where unknown.
     aspect: width of a pixel per its height.
     display_matrix: nine integers that turn the picture, or None.
+    variable: whether frames are shown for different times.
   """
 
   name: str
@@ -95,6 +99,7 @@ class Description:
   frames: int | None
   aspect: fractions.Fraction = fractions.Fraction(1)
   display_matrix: tuple[int, ...] | None = None
+  variable: bool = False
 
 
 class VideoReader:
@@ -133,12 +138,12 @@ class VideoReader:
         begin = origin + fractions.Fraction(start or 0)
         end = None if duration is None else begin + fractions.Fraction(duration)
         self._limits = begin, end
-      frames = self._count(container, stream)
+      stamps = self._stamps(container, stream)
     with opened(self.path) as (container, stream):
       first = next(self._decoded(container, stream), None)
       if first is None:
         raise ValueError(f"{self.path} holds no frame that can be decoded.")
-      self.description = self._describe(stream, first, siting, frames)
+      self.description = self._describe(stream, first, siting, stamps)
 
   @property
   def window(self):
@@ -219,24 +224,25 @@ class VideoReader:
       for frame, pts in self._inside(self._stamped(frames, picture.pts)):
         yield self._picture(frame, pts)
 
-  def _count(self, container, stream):
-    """How many frames the packets hold."""
-    packets = shown = 0
+  def _stamps(self, container, stream):
+    """Time stamps of the frames that the packets hold, None where one lacks."""
+    packets, stamps = 0, []
     promised = stream.frames
     with _named(self.path, "while its packets were read", self._salvage):
       for packet in container.demux(stream):
         if packet.size or packet.dts is not None:
           packets += 1
-          shown += bool(packet.size) and self._is_inside(packet)
+          if packet.size and self._is_inside(packet):
+            stamps.append(packet.pts)
     if packets < promised and not self._salvage:
       raise ValueError(
           f"{self.path} is cut short: {packets} of its {promised} frames are"
           " there. Copy it again, or restore what there is with --salvage."
       )
-    if not shown:
+    if not stamps:
       where = " in that part of it" if self._limits and packets else ""
       raise ValueError(f"{self.path} holds no frame{where}.")
-    return shown
+    return stamps
 
   def _is_inside(self, packet):
     if packet.is_discard or self._limits is None or packet.pts is None:
@@ -291,7 +297,7 @@ class VideoReader:
       )
     return Picture(planes, pts, frame.duration)
 
-  def _describe(self, stream, frame, siting, frames):
+  def _describe(self, stream, frame, siting, stamps):
     if frame.interlaced_frame and not self._progressive:
       raise ValueError(
           f"{self.path} is interlaced: a frame holds two moments, which models"
@@ -319,9 +325,10 @@ class VideoReader:
         tags=tags,
         time_base=stream.time_base,
         rate=rate or None,
-        frames=frames,
+        frames=len(stamps),
         aspect=stream.sample_aspect_ratio or fractions.Fraction(1),
         display_matrix=matrix,
+        variable=_is_variable(stamps),
     )
 
 
@@ -331,6 +338,13 @@ def checksum(planes) -> int:
   for plane in planes:
     result = zlib.crc32(plane.tobytes(), result)
   return result
+
+
+def _is_variable(stamps):
+  """Whether frames differ in how long they are shown, but for rounding."""
+  stamps = sorted(stamp for stamp in stamps if stamp is not None)
+  steps = [after - before for before, after in itertools.pairwise(stamps)]
+  return bool(steps) and max(steps) - min(steps) > 1
 
 
 def _meaning(layout, tags, codec):
