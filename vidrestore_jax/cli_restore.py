@@ -396,37 +396,53 @@ def _restore_folders(arguments, given):
 
 def _restore_clip(model, variables, paths, folder, sigma, name, progress):
   """Restores one clip's files into `folder`."""
-  from vidrestore_jax.data import folders
-  from vidrestore_jax.inference import frames_io, streaming
+  from vidrestore_jax.inference import frames_io, streaming, tiff
 
   # The first frame is read twice: writing needs its depth before the stream
   # starts, and the stream runs one frame ahead of writing.
-  _, white = folders.read_frames(paths[:1])
+  _, white = _read_frame(paths[0])
 
   def read():
     for path in paths:
-      frame, max_value = folders.read_frames([path])
+      frame, max_value = _read_frame(path)
       if max_value != white:
         raise ValueError(
             f"{path} has another bit depth than {paths[0].name} (white is"
             f" {max_value}, not {white}). Frames of one folder have one depth."
         )
-      yield frame[0].astype("float32") / max_value
+      yield frame.astype("float32") / max_value
 
   restored = streaming.restore_stream(
       model, variables, read(), sigma=sigma, aux=()
   )
   for path, result in zip(paths, restored):
     frame = frames_io.to_integers(result.frames, white)
-    frames_io.write_png(folder / f"{path.stem}.png", frame)
+    if path.suffix.lower() in tiff.SUFFIXES:
+      (folder / f"{path.stem}.tif").write_bytes(tiff.encode(frame))
+    else:
+      frames_io.write_png(folder / f"{path.stem}.png", frame)
     progress.advance(name)
+
+
+def _read_frame(path):
+  """A frame's pixels `[H, W, 3]` and the value of white."""
+  from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
+
+  if path.suffix.lower() not in tiff.SUFFIXES:
+    (frame,), white = folders.read_frames([path])
+    return frame, white
+  frame = tiff.decode(path.read_bytes(), path)
+  return frame, 255 if frame.dtype == "uint8" else 65535
 
 
 def _find_clips(given):
   """The clips of the input folder, every frame's header looked at."""
   from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
 
-  clips = folders.find_clips(given)
+  suffixes = (*folders.SUFFIXES, *tiff.SUFFIXES)
+  clips = folders.find_clips(given, suffixes=suffixes)
   for _, paths in clips:
     _check_frames(paths)
   return clips
@@ -442,9 +458,14 @@ def _check_frames(paths):
   from PIL import Image
 
   from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
 
   first = None
   for path in paths:
+    if path.suffix.lower() in tiff.SUFFIXES:
+      frame, _ = _read_frame(path)  # Nothing short of decoding finds damage.
+      first = _alike(path, paths, frame.shape[1::-1], first)
+      continue
     try:
       with Image.open(path) as image:
         size = image.size
@@ -463,13 +484,18 @@ def _check_frames(paths):
           f"{path} cannot be read: {error}. It is damaged or cut short; replace"
           " or remove it. Nothing was restored."
       ) from error
-    if first is not None and size != first:
-      raise ValueError(
-          f"{path} is {size[0]}x{size[1]}, but {paths[0].name} beside it is"
-          f" {first[0]}x{first[1]}. Frames of one folder are one clip and have"
-          " one size."
-      )
-    first = size
+    first = _alike(path, paths, size, first)
+
+
+def _alike(path, paths, size, first):
+  """The size of a clip's frames; ValueError unless this one has it."""
+  if first is not None and size != first:
+    raise ValueError(
+        f"{path} is {size[0]}x{size[1]}, but {paths[0].name} beside it is"
+        f" {first[0]}x{first[1]}. Frames of one folder are one clip and have"
+        " one size."
+    )
+  return size
 
 
 def _seconds(text):

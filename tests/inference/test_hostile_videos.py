@@ -1,5 +1,6 @@
 """Broken and hostile files end in one line, and cost nobody anything."""
 
+import fractions
 import os
 import subprocess
 import sys
@@ -361,7 +362,7 @@ def _seeds(folder):
     ]
     tiny_videos.write(
         folder / name, frames, "yuv420p", codec=codec, sound=sound,
-        steps=(512,), options=options,
+        steps=(1,), time_base=fractions.Fraction(1, 25), options=options,
     )
 
 

@@ -15,6 +15,8 @@ from vidrestore_jax.inference import jobs, overlap, restoring
 from vidrestore_jax.inference.restoring import Options
 from vidrestore_jax.inference.video_reader import VideoReader
 
+JOB = ".vidrestore"
+
 
 class Killed(Exception):  # noqa: N818 - it is no error.
   """Stands for the end of the process."""
@@ -206,7 +208,7 @@ def test_a_closed_stream_ends_its_thread():
 @pytest.mark.slow
 def test_twenty_kills_leave_no_mark(tmp_path):
   """SIGKILL at random moments; the file equals the uninterrupted one."""
-  given, frames = tmp_path / "in.mp4", 120
+  given, frames = tmp_path / "in.mp4", 480
   planes = tiny_videos.samples("yuv420p", frames, (64, 48))
   planes = [[plane // 8 + 96 for plane in frame] for frame in planes]
   tiny_videos.write(
@@ -215,7 +217,7 @@ def test_twenty_kills_leave_no_mark(tmp_path):
   model = tiny_videos.release(tmp_path / "model", "ncfl", **tiny_videos.NCFL)
   command = [
       sys.executable, "-m", "vidrestore_jax.cli", "restore", str(given), "OUT",
-      f"--model={model}", "--sigma=20", "--segment=5",
+      f"--model={model}", "--sigma=20", "--segment=4",
   ]
 
   def start(output):
@@ -225,36 +227,35 @@ def test_twenty_kills_leave_no_mark(tmp_path):
     )
 
   whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+  folder = tmp_path / f"{output.name}{JOB}"
+
+  def cards(folder=folder):
+    return len(list(folder.glob("segment_*.json")))
+
   began = time.monotonic()
   process = start(whole)
+  while process.poll() is None and not cards(tmp_path / f"{whole.name}{JOB}"):
+    time.sleep(0.02)
+  begins = time.monotonic() - began
   _, errors = process.communicate()
   assert process.returncode == 0, errors.decode()
-  takes = time.monotonic() - began
-  generator, kills = random.Random(0), 0
-  folder = tmp_path / "out.mp4.vidrestore"
-  for _ in range(20):
-    process = start(output)
-    done = len(list(folder.glob("segment_*.json"))) if folder.exists() else 0
-    # Anywhere from the start to a few segments further on.
-    deadline = time.monotonic() + generator.uniform(0.05, 1.0) * takes
-    further = generator.choice([0, 0, 1, 1, 2])
-    while time.monotonic() < deadline and process.poll() is None:
-      cards = len(list(folder.glob("segment_*.json"))) if further else 0
-      if further and cards >= done + further:
-        time.sleep(generator.uniform(0, 0.2))
-        break
-      time.sleep(0.02)
-    if process.poll() is None:
-      process.send_signal(signal.SIGKILL)
-      kills += 1
-    process.wait()
-    if output.exists():
-      break
+  generator = random.Random(0)
+  for kill in range(20):
+    process, done = start(output), cards()
+    # At any moment: while it starts, or once it has done a little more.
+    if kill % 4 == 0:
+      time.sleep(generator.uniform(0.0, begins))
+    else:
+      while process.poll() is None and cards() == done:
+        time.sleep(0.005)
+      time.sleep(generator.uniform(0.0, 0.1))
+    assert process.poll() is None, "it ended before it was killed"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+  assert not output.exists() and cards() >= 15
   process = start(output)
   _, errors = process.communicate()
-  if kills and b"exists" not in errors:
-    assert process.returncode == 0, errors.decode()
-  assert kills >= 5
+  assert process.returncode == 0, errors.decode()
   assert _pictures(output) == _pictures(whole)
   assert [pts for pts, _ in _pictures(output)] == [
       picture.pts for picture in VideoReader(given).pictures()

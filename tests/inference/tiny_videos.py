@@ -85,6 +85,7 @@ def write(
     options=None,
     edit=lambda container, stream: None,
     sound=None,
+    time_base=TIME_BASE,
 ):
   """Writes a video of those frames, whose durations go round in `steps`.
 
@@ -96,7 +97,7 @@ def write(
   with av.open(str(path), "w") as container:
     stream = container.add_stream(
         codec, rate=25, width=width, height=height, pix_fmt=pixel_format,
-        time_base=TIME_BASE, options=options or {},
+        time_base=time_base, options=options or {},
     )
     context = stream.codec_context
     (context.colorspace, context.color_primaries, context.color_trc,
@@ -107,7 +108,7 @@ def write(
       frame = pixel_formats.write(frame_planes, pixel_format)
       (frame.colorspace, frame.color_primaries, frame.color_trc,
        frame.color_range) = tags
-      frame.pts, frame.time_base = pts, TIME_BASE
+      frame.pts, frame.time_base = pts, time_base
       stamps.append(pts)
       pts += steps[index % len(steps)]
       container.mux(stream.encode(frame))
