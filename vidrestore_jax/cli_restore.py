@@ -66,6 +66,10 @@ def add_command(commands, command):
   )
   video = sub.add_argument_group("of videos")
   video.add_argument(
+      "--fps", type=_rate, metavar="RATE",
+      help="frames per second of a folder that becomes a video: 25, 30000/1001",
+  )
+  video.add_argument(
       "--start", type=_seconds, metavar="TIME",
       help="begin there: seconds, or H:MM:SS",
   )
@@ -138,8 +142,13 @@ def run(arguments):
       )
   folders = [path for path in given if pathlib.Path(path).is_dir()]
   if len(given) == 1 and folders:
+    if pathlib.Path(output).suffix.lower() in _VIDEOS:
+      source = _Frames(given[0], arguments.fps)
+      return _restore_video(arguments, given[0], output, source=source)
     _refuse(arguments, "a folder of frames")
     return _restore_folders(arguments, given[0])
+  if arguments.fps is not None:
+    raise ValueError("--fps is for a folder of frames; videos have their own.")
   if folders:
     raise ValueError(
         f"{folders[0]} is a folder; several inputs are video files. Restore a"
@@ -206,8 +215,8 @@ def _options(arguments):
   )
 
 
-def _restore_video(arguments, path, output, model=None):
-  """Restores a file into a file."""
+def _restore_video(arguments, path, output, model=None, source=None):
+  """Restores a file, or a folder of frames, into a file."""
   from vidrestore_jax import released
   from vidrestore_jax.inference import restoring
 
@@ -233,8 +242,8 @@ def _restore_video(arguments, path, output, model=None):
 
   try:
     frames = restoring.restore_file(
-        path, output, *model, _options(arguments), model_sha256=sha256,
-        begun=begun, told=told,
+        path, output, *model, _options(arguments), source=source,
+        model_sha256=sha256, begun=begun, told=told,
     )
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
@@ -424,6 +433,49 @@ def _restore_clip(model, variables, paths, folder, sigma, name, progress):
     progress.advance(name)
 
 
+class _Frames:
+  """A folder of frames as the source of a video; see `VideoReader`."""
+
+  def __init__(self, given, rate):
+    from vidrestore_jax.inference import video_colour, video_reader
+
+    if rate is None:
+      raise ValueError(
+          f"{given} is a folder of frames, which have no rate. Say how many are"
+          " shown in a second: --fps=25."
+      )
+    clips = _find_clips(given)
+    if len(clips) > 1:
+      raise ValueError(
+          f"{given} holds {len(clips)} clips, but a video is one. Name the"
+          f" folder of one: {pathlib.Path(given) / clips[0][0]}."
+      )
+    ((_, self._paths),) = clips
+    frame, _ = _read_frame(self._paths[0])
+    depth = 8 * frame.dtype.itemsize
+    self._kind = frame.dtype
+    self.description = video_reader.Description(
+        str(given), frame.shape[1::-1], "gbrp" if depth == 8 else "gbrp16le",
+        video_colour.Layout("rgb", depth, full=True), video_reader.Tags(),
+        1 / rate, rate, len(self._paths),
+    )
+
+  def pictures(self, first=0, mark=None):
+    """The frames from number `first` on; none is searched for."""
+    del mark
+    from vidrestore_jax.inference import video_reader
+
+    for index, path in enumerate(self._paths[first:], first):
+      frame, _ = _read_frame(path)
+      if frame.dtype != self._kind:
+        raise ValueError(
+            f"{path} has another bit depth than {self._paths[0].name}. Frames"
+            " of one folder have one depth."
+        )
+      planes = tuple(frame[..., channel] for channel in range(3))
+      yield video_reader.Picture(planes, index, 1)
+
+
 def _read_frame(path):
   """A frame's pixels `[H, W, 3]` and the value of white."""
   from vidrestore_jax.data import folders
@@ -496,6 +548,17 @@ def _alike(path, paths, size, first):
         " one size."
     )
   return size
+
+
+def _rate(text):
+  """Frames per second: "25" or "30000/1001"."""
+  try:
+    rate = fractions.Fraction(text)
+  except (ValueError, ZeroDivisionError):
+    rate = fractions.Fraction(0)
+  if not 0 < rate <= 1000:
+    raise argparse.ArgumentTypeError(f"{text} is no rate such as 25")
+  return rate
 
 
 def _seconds(text):

@@ -1,3 +1,4 @@
+import fractions
 import io
 import os
 
@@ -8,6 +9,7 @@ from PIL import Image
 from tests.inference import tiny_videos
 from vidrestore_jax import cli
 from vidrestore_jax.inference import tiff
+from vidrestore_jax.inference.video_reader import VideoReader
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -45,7 +47,7 @@ def test_damage_is_one_line():
     tiff.decode(file.getvalue(), "a.tif")
 
 
-def test_a_folder_of_tiff_becomes_one(tmp_path, capsys):
+def test_a_folder_of_tiff_becomes_one_and_a_video(tmp_path, capsys):
   model = tiny_videos.release(tmp_path / "model")
   clip = np.random.default_rng(0).integers(0, 65535, (2, 6, 8, 3), np.uint16)
   (tmp_path / "in").mkdir()
@@ -56,6 +58,15 @@ def test_a_folder_of_tiff_becomes_one(tmp_path, capsys):
   assert sorted(os.listdir(tmp_path / "out")) == ["0.tif", "1.tif"]
   written = (tmp_path / "out" / "1.tif").read_bytes()
   np.testing.assert_array_equal(tiff.decode(written, "1"), clip[1])
+  video = tmp_path / "out.mkv"
+  command[2:3] = [video, "--lossless", "--segment=1", "--fps=30000/1001"]
+  assert cli.main(list(map(str, command))) == 0
+  source = VideoReader(video)
+  assert source.description.rate == fractions.Fraction(30000, 1001)
+  pictures = list(source.pictures())
+  assert [picture.pts for picture in pictures] == [0, 33]
+  np.testing.assert_array_equal(np.stack(pictures[1].planes, -1), clip[1])
+  del command[3:6]
   damaged = tmp_path / "in" / "2.tif"
   damaged.write_bytes(written[:30])
   command[2] = tmp_path / "again"

@@ -183,7 +183,15 @@ class Journal:
 
 
 def identity_of(path) -> dict[str, Any]:
-  """What makes a file the same one: its length, its start and its end."""
+  """What makes a file the same one: its length, its start and its end.
+
+  Of a folder, the names and lengths of its files.
+  """
+  if os.path.isdir(path):
+    files = sorted((entry.name, entry.stat().st_size)
+                   for entry in os.scandir(path))
+    digest = hashlib.sha256(json.dumps(files).encode())
+    return {"files": len(files), "sha256_of_names": digest.hexdigest()}
   size = os.path.getsize(path)
   digest = hashlib.sha256()
   with open(path, "rb") as file:

@@ -163,6 +163,7 @@ def restore_file(
     variables,
     options: Options,
     *,
+    source=None,
     model_sha256: str | None = None,
     begun: Callable[[int, int | None, tuple], None] = lambda *_: None,
     told: Callable[[int], None] = lambda done: None,
@@ -175,6 +176,8 @@ def restore_file(
     model: a restoration model.
     variables: its variables.
     options: see `Options`.
+    source: frames from elsewhere, of which `path` is the folder: what has a
+      `description` and `pictures`. None reads the video.
     model_sha256: of the released weights; computed where it is None.
     begun: called with the frames that an earlier run has done, those there
       are, and notes for the person who waits.
@@ -189,10 +192,14 @@ def restore_file(
     check_output([path, output], options.compare, options.overwrite)
   streaming.check_streams(model)
   streaming.check_sigma(model, options.sigma)
-  source = VideoReader(
-      path, start=options.start, duration=options.duration,
-      progressive=options.progressive, salvage=options.salvage,
-  )
+  video, window = None, None
+  if source is None:
+    video = path
+    source = VideoReader(
+        path, start=options.start, duration=options.duration,
+        progressive=options.progressive, salvage=options.salvage,
+    )
+    window = source.window and video_joining.Window(*source.window)
   description = source.description
   encoding = video_encoding.choose(
       description, output,
@@ -200,7 +207,9 @@ def restore_file(
       codec=options.codec, crf=options.crf, pixel_format=options.pixel_format,
       lossless=options.lossless,
   )
-  left_out = video_joining.check_streams(path, output, options.drop)
+  left_out = {}
+  if video is not None:
+    left_out = video_joining.check_streams(video, output, options.drop)
   journal = jobs.Journal(
       output,
       _identity(path, model, variables, options, encoding, model_sha256),
@@ -219,8 +228,8 @@ def restore_file(
     frames = journal.done
     joined = journal.folder / "joined.partial"
     video_joining.join(
-        joined, journal.files(), description, encoding, path, form=output,
-        window=_window(source), drop=options.drop, left_out=left_out,
+        joined, journal.files(), description, encoding, video, form=output,
+        window=window, drop=options.drop, left_out=left_out,
     )
     jobs.sync(joined)
     if options.compare is not None:
@@ -234,10 +243,6 @@ def restore_file(
     raise
   journal.finish()
   return frames
-
-
-def _window(source):
-  return source.window and video_joining.Window(*source.window)
 
 
 def _identity(path, model, variables, options, encoding, model_sha256):
