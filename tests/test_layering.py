@@ -25,12 +25,14 @@ ALLOWED = {
     "inference": {"models", "layers", "released", "colour"},
     "converters": {"models", "layers", "released", "inference"},
     "cli": {
-        "cli_data", "cli_degrade", "cli_restore", "models", "released",
-        "inference", "converters", "data", "metrics", "degradations",
+        "cli_data", "cli_degrade", "cli_plan", "cli_restore", "models",
+        "released", "inference", "converters", "data", "metrics",
+        "degradations",
     },
     "cli_data": {"inference", "data", "metrics"},
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
     "cli_output": set(),
+    "cli_plan": {"released", "inference", "data"},
     "cli_restore": {"cli_output", "released", "inference", "data"},
     "__init__": {"released", "inference"},
 }

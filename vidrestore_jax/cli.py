@@ -10,12 +10,13 @@ import os
 import pathlib
 import sys
 
-from vidrestore_jax import cli_data, cli_degrade, cli_restore
+from vidrestore_jax import cli_data, cli_degrade, cli_plan, cli_restore
 
 _DESCRIPTION = """\
 Restores video with trained models.
 
   vidrestore restore noisy.mp4 clean.mp4 --model=workdir/model --sigma=30
+  vidrestore plan noisy.mp4 --model=workdir/model
   vidrestore list
   vidrestore data prepare davis --from=DAVIS-2017-trainval-480p.zip
   vidrestore data show davis --split=trainval --out=davis.png
@@ -68,7 +69,7 @@ def main(argv=None) -> int:
     line = str(stop) or "stopped; nothing was left behind."
     print(f"\n{line}", file=sys.stderr)
     return 130
-  except (ValueError, OSError, ImportError) as error:
+  except (ValueError, OSError, ImportError, MemoryError) as error:
     if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       raise
     line = " ".join(str(error).split())
@@ -106,6 +107,7 @@ def _parser():
     return sub
 
   cli_restore.add_command(commands, command)
+  cli_plan.add_command(commands, command)
 
   command(commands, "list", _LIST, _list, "models, protocols, data sources")
 
