@@ -228,16 +228,18 @@ def test_the_default_suits_the_source():
       ("10", ".webm", "av1"),
   ):
     source = _described(planes[depth])
-    encoding = video_encoding.choose(source, f"a{suffix}", size=(64, 48))
+    encoding = video_encoding.choose(source, f"a{suffix}", size=(64, 64))
     assert (encoding.codec, encoding.pixel_format) == (codec, planes[depth])
     assert not encoding.notes
   (note,) = video_encoding.choose(
-      _described("yuv422p12le"), "a.mp4", size=(64, 48)
+      _described("yuv422p12le"), "a.mp4", size=(64, 64)
   ).notes
   assert "yuv422p12le becomes yuv420p10le, with less bits and chroma" in note
 
 
 def test_what_cannot_be_had_together_is_refused():
+  with pytest.raises(ValueError, match="48x32, and x265 fails.*--codec=h264"):
+    video_encoding.choose(_described("yuv420p10le"), "a.mp4", size=(48, 32))
   source = _described("yuv420p")
   for options, message in (
       (dict(output="a.mp4", lossless=True), r"do not hold ffv1.*a\.mkv"),
