@@ -218,9 +218,11 @@ def _options(arguments):
 def _restore_video(arguments, path, output, model=None, source=None):
   """Restores a file, or a folder of frames, into a file."""
   from vidrestore_jax import released
-  from vidrestore_jax.inference import restoring
+  from vidrestore_jax.inference import jobs, restoring
 
-  restoring.check_output([path], output, arguments.overwrite)
+  restoring.check_output(
+      [path], output, arguments.overwrite or jobs.has_ended(output)
+  )
   model = model or _loaded(arguments)
   sha256 = released.read_card(arguments.model)["weights_sha256"]
   progress, done = None, 0
@@ -258,6 +260,8 @@ def _restore_video(arguments, path, output, model=None, source=None):
 
 def _restore_batch(arguments):
   """Restores several files into a folder; what is there is done."""
+  from vidrestore_jax.inference import jobs
+
   folder = pathlib.Path(arguments.output)
   if folder.suffix.lower() in _VIDEOS or arguments.output == "-":
     raise ValueError(
@@ -277,7 +281,9 @@ def _restore_batch(arguments):
   model = _loaded(arguments)
   folder.mkdir(parents=True, exist_ok=True)
   for path, output in outputs.items():
-    if output.exists() and not arguments.overwrite:
+    if output.exists() and not arguments.overwrite and not jobs.has_ended(
+        output
+    ):
       print(f"{output}: is there already.")
     else:
       _restore_video(arguments, str(path), str(output), model)

@@ -355,7 +355,7 @@ def _seeds(folder):
     options = {"strict": "unofficial"} if codec == "mjpeg" else {}
     if codec == "libx265":
       options = {"x265-params": "log-level=none"}
-    size = (64, 64) if codec == "libsvtav1" else (48, 32)
+    size = (64, 64) if codec in ("libsvtav1", "libx265") else (48, 32)
     frames = flat if size == (48, 32) else [
         [plane // 4 + 64 for plane in frame]
         for frame in tiny_videos.samples("yuv420p", 6, size)

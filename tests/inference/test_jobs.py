@@ -121,6 +121,37 @@ def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
   assert VideoReader(output).description.frames == 11
 
 
+@pytest.mark.parametrize("moment", ["replace", "unlink"])
+def test_a_job_that_was_killed_as_it_ended_has_ended(
+    tmp_path, given, monkeypatch, moment
+):
+  model, output = tiny_videos.identity(), tmp_path / "out.mkv"
+  options, told = Options(lossless=True, segment=3), []
+
+  def kill(*_, **__):
+    raise Killed
+
+  with monkeypatch.context() as patch:
+    if moment == "replace":  # Before the output is in its place.
+      real = os.replace
+      patch.setattr(os, "replace", lambda a, b: (
+          kill() if str(b) == str(output) else real(a, b)
+      ))
+    else:  # After it.
+      patch.setattr(jobs, "clear_away", kill)
+    with pytest.raises(Killed):
+      restoring.restore_file(given, output, *model, options)
+  assert output.exists() == (moment == "unlink")
+  frames = restoring.restore_file(
+      given, output, *model, options, told=told.append
+  )
+  assert frames == 11 and not told
+  assert os.listdir(tmp_path) == ["out.mkv"]
+  assert VideoReader(output).description.frames == 11
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    restoring.restore_file(given, output, *model, options)
+
+
 def test_a_damaged_journal_is_no_traceback(tmp_path, given):
   journal = jobs.Journal(tmp_path / "out.mkv", {"a": 1})
   journal.close()
@@ -134,8 +165,10 @@ def test_two_processes_do_not_share_a_job(tmp_path):
   with pytest.raises(BlockingIOError, match="Another process"):
     jobs.Journal(tmp_path / "out.mkv", {"a": 1})
   journal.close()
-  jobs.Journal(tmp_path / "out.mkv", {"a": 1}).finish()
-  assert not os.listdir(tmp_path)
+  journal = jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+  journal.joined.write_bytes(b"video")
+  journal.end(tmp_path / "out.mkv")
+  assert os.listdir(tmp_path) == ["out.mkv"]
 
 
 def test_a_folder_with_other_things_is_not_emptied(tmp_path):
@@ -239,20 +272,21 @@ def test_twenty_kills_leave_no_mark(tmp_path):
   begins = time.monotonic() - began
   _, errors = process.communicate()
   assert process.returncode == 0, errors.decode()
+  lasts = time.monotonic() - began - begins
   generator = random.Random(0)
   for kill in range(20):
     process, done = start(output), cards()
     # At any moment: while it starts, or once it has done a little more.
     if kill % 4 == 0:
-      time.sleep(generator.uniform(0.0, begins))
+      time.sleep(generator.uniform(0.0, 0.8 * begins))
     else:
       while process.poll() is None and cards() == done:
         time.sleep(0.005)
-      time.sleep(generator.uniform(0.0, 0.1))
+      time.sleep(generator.uniform(0.0, lasts / 80))  # Of 120 segments, 1.5.
     assert process.poll() is None, "it ended before it was killed"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-  assert not output.exists() and cards() >= 15
+  assert not output.exists() and 15 <= cards() < 120
   process = start(output)
   _, errors = process.communicate()
   assert process.returncode == 0, errors.decode()

@@ -228,16 +228,18 @@ def test_the_default_suits_the_source():
       ("10", ".webm", "av1"),
   ):
     source = _described(planes[depth])
-    encoding = video_encoding.choose(source, f"a{suffix}", size=(64, 48))
+    encoding = video_encoding.choose(source, f"a{suffix}", size=(64, 64))
     assert (encoding.codec, encoding.pixel_format) == (codec, planes[depth])
     assert not encoding.notes
   (note,) = video_encoding.choose(
-      _described("yuv422p12le"), "a.mp4", size=(64, 48)
+      _described("yuv422p12le"), "a.mp4", size=(64, 64)
   ).notes
   assert "yuv422p12le becomes yuv420p10le, with less bits and chroma" in note
 
 
 def test_what_cannot_be_had_together_is_refused():
+  with pytest.raises(ValueError, match="48x32, and x265 fails.*--codec=h264"):
+    video_encoding.choose(_described("yuv420p10le"), "a.mp4", size=(48, 32))
   source = _described("yuv420p")
   for options, message in (
       (dict(output="a.mp4", lossless=True), r"do not hold ffv1.*a\.mkv"),
@@ -300,3 +302,30 @@ def test_arrays_generators_and_files_are_restored(tmp_path, model):
   assert _read(output)[0].frames == 2
   with pytest.raises(ValueError, match="output, codec are for files"):
     vidrestore_jax.restore(clip, model, output=output, codec="h264")
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("hevc", ".mp4"),
+                                               ("h264", ".mkv")])
+def test_hdr_keeps_its_display_and_its_light(tmp_path, model, codec, suffix):
+  planes = tiny_videos.samples("yuv420p10le", 2, (64, 64))
+  smooth = [[plane // 8 + 448 for plane in frame] for frame in planes]
+  given, output = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+  display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)"
+  tiny_videos.write(
+      given, smooth, "yuv420p10le", codec="libx265",
+      tags=(BT2020, 9, PQ, LIMITED), options={
+          "x265-params": f"log-level=none:max-cll=1000,400:master-display="
+          f"{display}L(10000000,50)"
+      },
+  )
+  _restore(
+      given, output, model, codec=codec,
+      pixel_format=None if codec == "hevc" else "yuv420p10le",
+  )
+  before, after = _read(given)[0].tags, _read(output)[0].tags
+  assert before.light == (1000, 400)
+  assert before.mastering[:2] == (
+      fractions.Fraction(34000, 50000), fractions.Fraction(16000, 50000)
+  )
+  assert before.mastering[8:] == (fractions.Fraction(50, 10000), 1000)
+  assert after == before

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +30,7 @@ from vidrestore_jax.inference.video_reader import checksum
 
 # Frames between decoding and computing, and between computing and encoding.
 _DEPTH = 4
-_HEADER = "journal.json"
+_HEADER, _END, _JOINED = "journal.json", "ended.json", "joined.partial"
 _FORMAT = 1  # Raised when a journal of today could no longer be read.
 
 
@@ -56,9 +55,8 @@ class Journal:
       FileExistsError: the folder is of another job.
       BlockingIOError: another process is at this job.
     """
-    output = pathlib.Path(output)
-    self.folder = output.with_name(output.name + ".vidrestore")
-    identity = json.loads(json.dumps(dict(identity, format=_FORMAT)))
+    self.folder = _folder(output)
+    identity = _plain(identity)
     if self.folder.exists() and not self.folder.is_dir():
       raise FileExistsError(f"{self.folder} is in the way; remove it.")
     self.folder.mkdir(parents=True, exist_ok=True)
@@ -170,16 +168,57 @@ class Journal:
         for index, card in enumerate(self.segments)
     ]
 
+  @property
+  def joined(self) -> pathlib.Path:
+    """Where the output is made."""
+    return self.folder / _JOINED
+
   def close(self):
     """Lets go of the folder, which stays."""
     if hasattr(self, "_locked"):
       os.close(self._locked)
       del self._locked
 
-  def finish(self):
-    """Removes the folder."""
+  def end(self, output):
+    """Puts what has been joined in its place and removes the folder."""
+    _write(self.folder / _END, json.dumps({"frames": self.done}).encode())
+    os.replace(self.joined, output)
     self.close()
-    shutil.rmtree(self.folder)
+    clear_away(output)
+
+
+def has_ended(output) -> bool:
+  """Whether a job was killed after its output had come into its place."""
+  folder = _folder(output)
+  return (
+      pathlib.Path(output).is_file() and (folder / _END).exists()
+      and not (folder / _JOINED).exists()
+  )
+
+
+def is_of(output, identity: dict[str, Any]) -> bool:
+  """Whether the folder of an output is that of this job."""
+  header = _folder(output) / _HEADER
+  return header.exists() and json.loads(header.read_text()) == _plain(identity)
+
+
+def clear_away(output) -> int:
+  """Removes what a job that has ended leaves; returns its number of frames."""
+  folder = _folder(output)
+  frames = json.loads((folder / _END).read_text())["frames"]
+  for path in sorted(folder.iterdir(), key=lambda path: path.name == _END):
+    path.unlink()  # What says that it has ended goes last.
+  folder.rmdir()
+  return frames
+
+
+def _folder(output):
+  output = pathlib.Path(output)
+  return output.with_name(output.name + ".vidrestore")
+
+
+def _plain(identity):
+  return json.loads(json.dumps(dict(identity, format=_FORMAT)))
 
 
 def identity_of(path) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def restore_file(
     How many frames the file has.
   """
   output = pathlib.Path(output)
-  check_output([path], output, options.overwrite)
+  check_output([path], output, options.overwrite or jobs.has_ended(output))
   if options.compare is not None:
     check_output([path, output], options.compare, options.overwrite)
   streaming.check_streams(model)
@@ -210,11 +210,13 @@ def restore_file(
   left_out = {}
   if video is not None:
     left_out = video_joining.check_streams(video, output, options.drop)
-  journal = jobs.Journal(
-      output,
-      _identity(path, model, variables, options, encoding, model_sha256),
-      restart=options.restart,
-  )
+  identity = _identity(path, model, variables, options, encoding, model_sha256)
+  if jobs.has_ended(output):
+    if jobs.is_of(output, identity):
+      return jobs.clear_away(output)
+    jobs.clear_away(output)
+    check_output([path], output, options.overwrite)
+  journal = jobs.Journal(output, identity, restart=options.restart)
   try:
     notes = [*encoding.notes, *(
         f"{what} has no place in {output.suffix} and is left out"
@@ -226,7 +228,7 @@ def restore_file(
         length=options.segment, told=told,
     )
     frames = journal.done
-    joined = journal.folder / "joined.partial"
+    joined = journal.joined
     video_joining.join(
         joined, journal.files(), description, encoding, video, form=output,
         window=window, drop=options.drop, left_out=left_out,
@@ -237,11 +239,9 @@ def restore_file(
           options.compare, source, VideoReader(joined), model.scale,
           options.compare_as,
       )
-    os.replace(joined, output)
-  except BaseException:
+    journal.end(output)
+  finally:
     journal.close()
-    raise
-  journal.finish()
   return frames
 
 

@@ -51,6 +51,7 @@ CONTAINERS = {
     ".mov": ("h264", "hevc", "prores"),
     ".webm": ("vp9", "av1"),
 }
+_LEAST_HEVC = 64  # x265 writes beyond its memory with 48x32 and 34x66.
 _LIMITED, _LEFT = 1, 1  # AVColorRange, AVChromaLocation.
 
 
@@ -120,6 +121,11 @@ def choose(
         f"{suffix} files do not hold {codec}; they hold {', '.join(held)}."
         f" Name {pathlib.Path(output).with_suffix('.mkv').name} or another"
         " --codec."
+    )
+  if codec == "hevc" and min(size) < _LEAST_HEVC:
+    raise ValueError(
+        f"{source.name} becomes {size[0]}x{size[1]}, and x265 fails with sides"
+        f" below {_LEAST_HEVC}. Pass --lossless (to .mkv) or --codec=h264."
     )
   described = CODECS[codec]
   offered = _offered(described.encoder)
@@ -221,8 +227,10 @@ def _options(codec, name, crf, tags, layout):
   if name == "hevc":
     options["x265-params"] = ":".join(["log-level=error", *_hdr(tags, name)])
   elif name == "h264":
-    options["x264-params"] = ":".join(_hdr(tags, name))
-  return {key: value for key, value in options.items() if value}
+    # With its macroblock tree x264 gives another stream now and then for the
+    # same frames, and a job that goes on has to give the same.
+    options["x264-params"] = ":".join(["mbtree=0", *_hdr(tags, name)])
+  return options
 
 
 def _hdr(tags, name):
