@@ -35,7 +35,7 @@ setup(
     ],
     extras_require={
         "test": [
-            "av>=17",
+            "av>=18",
             "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
             "opencv-python-headless>=4.10",
             "pytest>=8",
@@ -44,7 +44,7 @@ setup(
             "scikit-image>=0.25",
             "scipy>=1.14",
         ],
-        "video": ["av>=17"],  # VideoReformatter's `threads`.
+        "video": ["av>=18"],  # Chapters and display matrices are written.
         # Converting needs no PyTorch; holding it against PyTorch's own reader
         # and layers, as some tests do, needs one.
         "convert": ["torch>=2.4"],

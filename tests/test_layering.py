@@ -22,16 +22,19 @@ ALLOWED = {
     "data": {"degradations", "colour"},
     "metrics": set(),
     "released": {"models"},
-    "inference": {"models", "layers", "released"},
+    "inference": {"models", "layers", "released", "colour"},
     "converters": {"models", "layers", "released", "inference"},
     "cli": {
-        "cli_data", "cli_degrade", "cli_output", "models", "released",
-        "inference", "converters", "data", "metrics", "degradations",
+        "cli_data", "cli_degrade", "cli_plan", "cli_restore", "models",
+        "released", "inference", "converters", "data", "metrics",
+        "degradations",
     },
     "cli_data": {"inference", "data", "metrics"},
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
     "cli_output": set(),
-    "__init__": {"released"},
+    "cli_plan": {"released", "inference", "data"},
+    "cli_restore": {"cli_output", "released", "inference", "data"},
+    "__init__": {"released", "inference"},
 }
 
 

@@ -10,16 +10,20 @@ Conventions, everywhere in this package:
   (sigma = 50) appear only where a person reads or types them.
 
 Importing this package touches no device and imports neither jax nor flax:
-`vidrestore_jax.load` is resolved when it is first used.
+`vidrestore_jax.load` and `vidrestore_jax.restore` are resolved when they are
+first used.
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "restore"]
 
-_DEFERRED = {"load": "vidrestore_jax.released"}
+_DEFERRED = {
+    "load": "vidrestore_jax.released",
+    "restore": "vidrestore_jax.inference.restoring",
+}
 
 
 def __getattr__(name):

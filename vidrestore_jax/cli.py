@@ -10,27 +10,19 @@ import os
 import pathlib
 import sys
 
-from vidrestore_jax import cli_data, cli_degrade, cli_output
+from vidrestore_jax import cli_data, cli_degrade, cli_plan, cli_restore
 
 _DESCRIPTION = """\
 Restores video with trained models.
 
-  vidrestore restore noisy/ clean/ --model=workdir/model --sigma=30
+  vidrestore restore noisy.mp4 clean.mp4 --model=workdir/model --sigma=30
+  vidrestore plan noisy.mp4 --model=workdir/model
   vidrestore list
   vidrestore data prepare davis --from=DAVIS-2017-trainval-480p.zip
   vidrestore data show davis --split=trainval --out=davis.png
   vidrestore data degrade clips/ rainy/ --degradation=rain.streaks --seed=7
   vidrestore convert model.pth fastdvdnet/ --model=fastdvdnet
   vidrestore export-torch fastdvdnet/ model.pth
-"""
-
-_RESTORE = """\
-Restores a folder of frames (PNG or JPEG, 8 or 16 bits), or a folder of such
-folders, of any length and size, at constant memory (but for a bidirectional
-model, which needs a whole clip in memory). Frames of one folder are one clip,
-in the order of their names. Results are PNG of the same depth under the same
-names, larger where the model is one of super-resolution; the output folder
-appears when all of them are written.
 """
 
 _LIST = (
@@ -73,10 +65,11 @@ def main(argv=None) -> int:
   arguments.config = config
   try:
     arguments.run(arguments)
-  except KeyboardInterrupt:
-    print("\nstopped; nothing was left behind.", file=sys.stderr)
+  except KeyboardInterrupt as stop:
+    line = str(stop) or "stopped; nothing was left behind."
+    print(f"\n{line}", file=sys.stderr)
     return 130
-  except (ValueError, OSError, ImportError) as error:
+  except (ValueError, OSError, ImportError, MemoryError) as error:
     if arguments.debug or os.environ.get("VIDRESTORE_DEBUG") == "1":
       raise
     line = " ".join(str(error).split())
@@ -113,31 +106,8 @@ def _parser():
     sub.set_defaults(run=run)
     return sub
 
-  sub = command(
-      commands, "restore", _RESTORE, _restore, "restore folders of frames"
-  )
-  sub.add_argument(
-      "input", metavar="IN", help="folder of frames"
-  )
-  sub.add_argument(
-      "output", metavar="OUT", type=pathlib.Path, help="folder to make"
-  )
-  sub.add_argument(
-      "--model", required=True, metavar="FOLDER", help="a released model"
-  )
-  sub.add_argument(
-      "--sigma",
-      type=float,
-      help=(
-          "standard deviation of the noise, 0 to 255, for models that are told"
-          " it; larger smooths more"
-      ),
-  )
-  sub.add_argument(
-      "--overwrite",
-      action="store_true",
-      help="replace OUT where it holds an earlier result",
-  )
+  cli_restore.add_command(commands, command)
+  cli_plan.add_command(commands, command)
 
   command(commands, "list", _LIST, _list, "models, protocols, data sources")
 
@@ -191,116 +161,6 @@ def _parser():
       " none",
   )
   return parser
-
-
-def _restore(arguments):
-  """`vidrestore restore`."""
-  # Everything that can be refused is refused before the model is loaded.
-  clips = _find_clips(arguments.input)
-  given, output = pathlib.Path(arguments.input), arguments.output
-  cli_output.check([given], output, arguments.overwrite)
-  sigma = arguments.sigma
-  if sigma is not None and not 0 <= sigma <= 255:
-    raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
-
-  # Loading jax takes a second that a mistyped path need not cost.
-  from vidrestore_jax import released
-  from vidrestore_jax.inference import streaming
-
-  model, variables = released.load(arguments.model)
-  streaming.check_streams(model)
-  sigma = None if sigma is None else sigma / 255
-  streaming.check_sigma(model, sigma)
-
-  frames = sum(len(paths) for _, paths in clips)
-  with (
-      cli_output.whole_folder(output) as partial,
-      cli_output.Progress(frames) as progress,
-  ):
-    for name, paths in clips:
-      single = paths[0].parent.resolve() == given.resolve()
-      folder = partial if single else partial / name
-      folder.mkdir(parents=True, exist_ok=True)
-      _restore_clip(model, variables, paths, folder, sigma, name, progress)
-  print(f"{output}: {frames} frames of {len(clips)} clip(s).")
-
-
-def _restore_clip(model, variables, paths, folder, sigma, name, progress):
-  """Restores one clip's files into `folder`."""
-  from vidrestore_jax.data import folders
-  from vidrestore_jax.inference import frames_io, streaming
-
-  # The first frame is read twice: writing needs its depth before the stream
-  # starts, and the stream runs one frame ahead of writing.
-  _, white = folders.read_frames(paths[:1])
-
-  def read():
-    for path in paths:
-      frame, max_value = folders.read_frames([path])
-      if max_value != white:
-        raise ValueError(
-            f"{path} has another bit depth than {paths[0].name} (white is"
-            f" {max_value}, not {white}). Frames of one folder have one depth."
-        )
-      yield frame[0].astype("float32") / max_value
-
-  restored = streaming.restore_stream(
-      model, variables, read(), sigma=sigma, aux=()
-  )
-  for path, result in zip(paths, restored):
-    frame = frames_io.to_integers(result.frames, white)
-    frames_io.write_png(folder / f"{path.stem}.png", frame)
-    progress.advance(name)
-
-
-def _find_clips(given):
-  """The clips of the input folder, every frame's header looked at."""
-  from vidrestore_jax.data import folders
-
-  clips = folders.find_clips(given)
-  for _, paths in clips:
-    _check_frames(paths)
-  return clips
-
-
-def _check_frames(paths):
-  """Reads each file as far as finding damage needs, before an hour is spent.
-
-  Raises:
-    ValueError: a file is no image or cut short or far too large, or the sizes
-      differ.
-  """
-  from PIL import Image
-
-  from vidrestore_jax.data import folders
-
-  first = None
-  for path in paths:
-    try:
-      with Image.open(path) as image:
-        size = image.size
-        if image.format == "JPEG":
-          # The entropy code is read, the pixels only at an eighth of the size.
-          image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
-          image.load()
-        else:
-          image.verify()  # A PNG's checksums; decodes nothing.
-    except Image.DecompressionBombError as error:
-      raise folders.too_large(path) from error
-    except (OSError, SyntaxError, ValueError) as error:
-      if isinstance(error, (FileNotFoundError, PermissionError)):
-        raise
-      raise ValueError(
-          f"{path} cannot be read: {error}. It is damaged or cut short; replace"
-          " or remove it. Nothing was restored."
-      ) from error
-    if first is not None and size != first:
-      raise ValueError(
-          f"{path} is {size[0]}x{size[1]}, but {paths[0].name} beside it is"
-          f" {first[0]}x{first[1]}. Frames of one folder are one clip and have"
-          " one size."
-      )
-    first = size
 
 
 def _list(arguments):

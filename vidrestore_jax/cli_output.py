@@ -104,9 +104,19 @@ class Progress:
   seconds. The first, which waits for compilation, does not count for the rate.
   """
 
-  def __init__(self, total, unit="frame", *, begins="compiling ..."):
+  def __init__(
+      self, total, unit="frame", *, begins="compiling ...", done=0
+  ):
+    """Shows nothing yet.
+
+    Args:
+      total: how many there are, or None.
+      unit: what they are.
+      begins: what a terminal says before the first.
+      done: how many an earlier run has done.
+    """
     self._total, self._unit, self._begins = total, unit, begins
-    self._done = 0
+    self._done = self._before = done
     self._terminal = sys.stderr.isatty()
     self._shown = self._first = 0.0
 
@@ -124,22 +134,23 @@ class Progress:
     """Counts one more, of the clip of that name."""
     now = time.monotonic()
     self._done += 1
-    if self._done == 1:
+    here = self._done - self._before
+    if here == 1:
       self._first = now
     due = now - self._shown >= (0.1 if self._terminal else 10.0)
-    if not due and self._done < self._total:
+    if not due and self._done != self._total:
       return
     self._shown = now
-    line = f"{clip}: {self._unit} {self._done} of {self._total}"
-    if self._done > 1 and now > self._first:
-      rate = (self._done - 1) / (now - self._first)
-      left = round((self._total - self._done) / rate)
-      hours, seconds = divmod(left, 3600)
-      minutes, seconds = divmod(seconds, 60)
-      line += (
-          f", {rate:.3g} {self._unit}s/s,"
-          f" {hours}:{minutes:02}:{seconds:02} left"
-      )
+    line = f"{clip}: {self._unit} {self._done}"
+    line += f" of {self._total}" if self._total else ""
+    if here > 1 and now > self._first:
+      rate = (here - 1) / (now - self._first)
+      line += f", {rate:.3g} {self._unit}s/s"
+      if self._total:
+        left = max(round((self._total - self._done) / rate), 0)
+        hours, seconds = divmod(left, 3600)
+        minutes, seconds = divmod(seconds, 60)
+        line += f", {hours}:{minutes:02}:{seconds:02} left"
     if self._terminal:
       print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
     else:

@@ -7,6 +7,7 @@ import pytest
 
 from vidrestore_jax import models
 from vidrestore_jax.inference import streaming, tiling
+from vidrestore_jax.inference.noise_estimation import NoiseTracker
 from vidrestore_jax.shapes import Restored
 
 # The quantiser is off ("noq"), so that two programs may be held together
@@ -353,3 +354,132 @@ def test_a_bidirectional_model_takes_the_whole_clip():
   alone = streaming.restore_clip(LessLast(), {}, clip, sigma=0.5, only=1)
   np.testing.assert_array_equal(alone.frames, restored.frames[1:2])
   assert not list(streaming.restore_stream(LessLast(), {}, [], sigma=0.5))
+
+
+# Scenes, sigmas of frames, and chunks.
+
+
+def test_nothing_is_carried_across_a_cut(restorer, windowed):
+  clip = _clip(5)
+  for model, variables in (restorer, windowed):
+    frames = [streaming.Frame(f, 0.1, i == 2) for i, f in enumerate(clip)]
+    cut = [
+        r.frames for r in streaming.restore_stream(model, variables, frames)
+    ]
+    alone = [
+        streaming.restore_clip(model, variables, part, sigma=0.1).frames
+        for part in (clip[:2], clip[2:])
+    ]
+    np.testing.assert_array_equal(cut, np.concatenate(alone))
+    whole = streaming.restore_clip(model, variables, clip, sigma=0.1).frames
+    assert np.abs(whole[2] - cut[2]).max() > 1e-3
+
+
+def test_each_frame_has_a_sigma_of_its_own(windowed):
+  model, variables = windowed
+  clip, sigmas = _clip(3), (0.05, 0.2, 0.1)
+  frames = [streaming.Frame(*pair) for pair in zip(clip, sigmas)]
+  found = [
+      r.frames for r in streaming.restore_stream(model, variables, frames)
+  ]
+  # A cascade's first stage saw each frame at its own level.
+  maps = [np.full((14, 19, 1), sigma, np.float32) for sigma in sigmas]
+  frames = [streaming.Frame(*pair) for pair in zip(clip, maps)]
+  mapped = [
+      r.frames for r in streaming.restore_stream(model, variables, frames)
+  ]
+  np.testing.assert_allclose(found, mapped, atol=1e-5)
+  flat = streaming.restore_clip(model, variables, clip, sigma=0.1).frames
+  assert np.abs(found - flat).max() > 1e-3
+
+
+def test_noise_and_cuts_are_found_on_the_way():
+  rng = np.random.default_rng(0)
+  scenes = [rng.random((1, 3, 3, 3)).repeat(32, 1).repeat(32, 2)] * 4
+  scenes += [rng.random((1, 3, 3, 3)).repeat(32, 1).repeat(32, 2)] * 4
+  film = np.concatenate(scenes)
+  sigmas = np.repeat([0.02, 0.1], 4)[:, None, None, None]
+  film = np.clip(film + sigmas * rng.standard_normal(film.shape), 0, 1)
+  frames = list(streaming.annotated(iter(film), noise=NoiseTracker()))
+  assert [f.starts_scene for f in frames] == 4 * [False] + [True] + 3 * [False]
+  np.testing.assert_allclose(
+      [f.sigma for f in frames], sigmas.ravel(), rtol=0.1
+  )
+  maps = list(
+      streaming.annotated(
+          film, noise=NoiseTracker(), signal_dependent=True, cuts=False
+      )
+  )
+  assert maps[0].sigma.shape == (96, 96, 1)
+  np.testing.assert_allclose(maps[0].sigma.mean(), 0.02, rtol=0.15)
+  assert [f.sigma for f in streaming.annotated(film)] == [None] * 8
+
+
+class Neighbours:
+  """The mean of all frames within three of each; it wants the whole clip."""
+
+  restores, recurrent, radius, bidirectional = True, False, None, True
+  noise_map, stride, scale, channels, halo = False, 2, 1, 3, None
+  reach = 3
+
+  def apply(self, variables, clip, noise):
+    index = jnp.arange(clip.shape[1])
+    near = jnp.abs(index[:, None] - index) <= self.reach
+    weights = near / near.sum(1, keepdims=True)
+    return Restored(jnp.einsum("st,btyxc->bsyxc", weights, clip), {})
+
+
+@pytest.mark.parametrize("frames", [3, 10, 11, 16, 17, 29])
+def test_chunks_that_overlap_enough_equal_the_whole(frames):
+  clip = _clip(frames, 6, 5)
+  whole = streaming.restore_clip(Neighbours(), {}, clip)
+  taken = []
+
+  def source():
+    for frame in clip:
+      taken.append(len(taken))
+      yield frame
+
+  stream = streaming.restore_stream(
+      Neighbours(), {}, source(), chunk=(4, 3)
+  )
+  first = next(stream)
+  assert len(taken) == min(frames, 11)  # The first chunk, and one more.
+  np.testing.assert_allclose(
+      [first.frames, *(r.frames for r in stream)], whole.frames, atol=1e-6
+  )
+  restored = streaming.restore_clip(
+      Neighbours(), {}, clip, chunk=(2, 4), aux=("seam",)
+  )
+  np.testing.assert_allclose(restored.frames, whole.frames, atol=1e-6)
+  assert restored.aux["seam"].max() < 1e-6
+
+
+def test_chunks_that_overlap_too_little_show_their_seam():
+  clip = _clip(20, 6, 5)
+  restored = streaming.restore_clip(
+      Neighbours(), {}, clip, chunk=(4, 1), aux=("seam",)
+  )
+  whole = streaming.restore_clip(Neighbours(), {}, clip).frames
+  seams = restored.aux["seam"]
+  # Chunks begin after 5 frames, and 4 after that.
+  assert list(np.flatnonzero(seams)) == [5, 9, 13, 17]
+  assert seams.max() > 0.05 and np.abs(restored.frames - whole).max() > 0.05
+  with pytest.raises(ValueError, match=r"1 or more, but got \(4, 0\)"):
+    streaming.restore_clip(Neighbours(), {}, clip, chunk=(4, 0))
+  with pytest.raises(ValueError, match="only bidirectional"):
+    streaming.restore_clip(Median(), {}, clip, chunk=(4, 1))
+
+
+def test_a_stream_goes_on_from_its_state(restorer):
+  model, variables = restorer
+  clip = _clip()
+  options = dict(sigma=0.1, aux=("state",))
+  whole = list(streaming.restore_stream(model, variables, clip, **options))
+  leaves = [np.asarray(x) for x in jax.tree.leaves(whole[1].aux["state"])]
+  rest = streaming.restore_stream(
+      model, variables, clip[2:], **options, state=leaves
+  )
+  np.testing.assert_array_equal(
+      [r.frames for r in rest], [r.frames for r in whole[2:]]
+  )

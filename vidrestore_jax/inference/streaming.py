@@ -10,13 +10,23 @@ without repeating the edge, or the last one is repeated where the model's
 over the results of the one before, so that every result is made once.
 
 A bidirectional model restores each frame from all others, so it is no stream:
-the whole clip is held in memory, on the device as well.
+the whole clip is held in memory, on the device as well, or chunks of it that
+overlap.
+
+A frame may say that a scene starts with it. Then nothing is carried across: the
+state starts anew, and windows end there as at a clip's end.
+
+Each of them runs on whole frames or on tiles of them; a stream of tiles is a
+stream of its own, side by side with the others.
 """
 
 import collections
+import contextlib
+import dataclasses
 import functools
 import itertools
 import operator
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +34,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.inference import tiling
+from vidrestore_jax.inference import scene_cuts, tiling
+from vidrestore_jax.inference.noise_estimation import NoiseTracker
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -36,7 +47,23 @@ from vidrestore_jax.shapes import (
 AUX = ("bits", "rate_map", "flow")
 # Those that are of the padded input, and of the padded output.
 _CROPPED, _CROPPED_OUTPUT = ("flow", "pre_denoised"), ("hr_features",)
+_OF_A_STREAM = ("state", "seam")  # Those that the stream adds.
 BORDERS = ("mirror", "replicate")
+
+
+class Frame(NamedTuple):
+  """A frame of a stream with what is known of it.
+
+  Attributes:
+    pixels: `[H, W, C]` in [0, 1].
+    sigma: standard deviation of its noise in [0, 1] units, a number or a map
+      `[H, W, 1]`; None: as the stream's.
+    starts_scene: whether nothing before it has to do with it.
+  """
+
+  pixels: Any
+  sigma: Any = None
+  starts_scene: bool = False
 
 
 def restore_stream(
@@ -46,6 +73,10 @@ def restore_stream(
     *,
     sigma: float | None = None,
     aux: tuple[str, ...] = AUX,
+    state=None,
+    tile: int | None = None,
+    bucket: int | None = None,
+    chunk: tuple[int, int] | None = None,
 ) -> Iterator[Restored]:
   """Restores frames one by one; a generator, nothing runs before `next`.
 
@@ -53,14 +84,26 @@ def restore_stream(
   is waited for, so reading, computing and writing overlap; a result comes one
   frame late, and as many more as a window reaches ahead (the model's radius).
 
+  Where the first frame of a scene runs out of memory, it is tried again in
+  smaller and smaller tiles, each time with a RuntimeWarning; later ones follow.
+
   Args:
     model: a restoration model.
     variables: its variables.
-    frames: iterable of `[H, W, C]` in [0, 1], all of one size; any size, they
-      are padded to the model's stride and cropped back.
+    frames: iterable of `[H, W, C]` in [0, 1] or of `Frame`, all of one size;
+      any size, they are padded to the model's stride and cropped back.
     sigma: standard deviation of the noise in [0, 1] units; needed by a model
       with a noise map and refused by a blind one.
-    aux: which keys of the model's `aux` to return where it has them.
+    aux: which keys of the model's `aux` to return where it has them; of tiles
+      and buckets, those of a frame's size. "state" is a recurrent model's state
+      after the frame, on the device; "seam" is that of a chunk.
+    state: the leaves of such a state, to go on where a stream stopped; None
+      starts a clip.
+    tile: side of the tiles, see `tiling.tiles`; None: whole frames.
+    bucket: sides are padded to multiples of it, so that frames of similar size
+      share a program; see `tiling`. None: to those of the model's stride.
+    chunk: of a bidirectional model (length, overlap): so many frames at a time,
+      restored with so many more on either side; None: the whole clip.
 
   Yields:
     `Restored` on the host for each frame: `frames` float32 `[H, W, C]`, not
@@ -68,41 +111,18 @@ def restore_stream(
     float and `aux["rate_map"]` `[h, w]`, both of the padded frame; an
     `aux["flow"]` is cropped as the frame is. Of a cascade,
     `aux["pre_denoised"]` `[H, W, C]` is what its first stage made of the frame,
-    and nothing else is kept.
+    and nothing else is kept. `aux["seam"]` is how far, at most, the first
+    frame of a chunk differs from what the chunk before made of it, which saw
+    one frame less than the overlap after it; 0 for all others.
 
   Raises:
-    ValueError: the model does not restore, `sigma` does not suit it, or the
-      frames change their size.
+    ValueError: the model does not restore, `sigma`, `tile`, `bucket` or `chunk`
+      does not suit it, or the frames change their size.
+    MemoryError: there is too little even for small tiles, or the model takes
+      none.
   """
-  yield from _restored(model, variables, frames, sigma, aux)
-
-
-def _restored(model, variables, frames, sigma, aux, only=None):
-  """`restore_stream`; of all frames, or of that with the index `only` alone."""
-  check_streams(model)
-  check_sigma(model, sigma)
-  variables = jax.device_put(variables)
-  frames = _checked(model, frames)
-  if model.recurrent:
-    results = _recurrent(model, variables, frames, sigma, aux)
-  elif getattr(model, "bidirectional", False):
-    results = _bidirectional(model, variables, frames, sigma, aux)
-  else:
-    border = getattr(model, "border", "mirror")
-    frames = extended(frames, model.radius, border)
-    if only is not None:  # Then no other window is made.
-      frames = itertools.islice(frames, only, only + 2 * model.radius + 1)
-      only = 0
-    results = _windowed(model, variables, frames, sigma, aux)
-  if only is not None:
-    results = itertools.islice(results, only, only + 1)
-  pending = None
-  for result in results:
-    if pending is not None:
-      yield _to_host(pending)
-    pending = result
-  if pending is not None:
-    yield _to_host(pending)
+  run = _Run(model, variables, aux, tile, bucket, chunk)
+  yield from _restored(run, frames, sigma, state)
 
 
 def restore_clip(
@@ -113,6 +133,9 @@ def restore_clip(
     sigma: float | None = None,
     aux: tuple[str, ...] = AUX,
     only: int | None = None,
+    tile: int | None = None,
+    bucket: int | None = None,
+    chunk: tuple[int, int] | None = None,
 ) -> Restored:
   """Restores a clip held in memory; see `restore_stream`.
 
@@ -124,6 +147,7 @@ def restore_clip(
     aux: which keys of the model's `aux` to return where it has them.
     only: the index of the one frame to return, as it is restored in the clip;
       what it does not need is not computed. None returns them all.
+    tile, bucket, chunk: as `restore_stream` has them.
 
   Returns:
     `Restored` of numpy arrays: `frames` float32 `[T, H, W, C]` (T is 1 with
@@ -140,8 +164,315 @@ def restore_clip(
         f"The clip has the frames 0 to {len(clip) - 1}, but frame {only} is"
         " asked for."
     )
-  steps = list(_restored(model, variables, clip, sigma, aux, only))
+  run = _Run(model, variables, aux, tile, bucket, chunk, only)
+  steps = list(_restored(run, clip, sigma, None))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+
+
+def annotated(
+    frames: Iterable,
+    *,
+    noise: NoiseTracker | None = None,
+    signal_dependent: bool = False,
+    cuts: bool = True,
+) -> Iterator[Frame]:
+  """Finds out of frames what nobody has said.
+
+  Args:
+    frames: iterable of `[H, W, C]` in [0, 1].
+    noise: judges their noise; it is reset at cuts. None: leaves sigma open.
+    signal_dependent: give maps of the noise's dependence on the signal, not one
+      number for a frame.
+    cuts: look for cuts; then frames come two later than they are given.
+  """
+  if cuts:
+    frames = scene_cuts.marked(frames)
+  else:
+    frames = ((frame, False) for frame in frames)
+  for pixels, starts in frames:
+    sigma = None
+    if noise is not None:
+      if starts:
+        noise.reset()
+      found = noise(pixels)
+      sigma = found.noise_map(pixels) if signal_dependent else found.sigma
+    yield Frame(pixels, sigma, starts)
+
+
+def verify_tiles(
+    model, variables, clip, *, tile: int, sigma: float | None = None
+) -> float:
+  """Measures the seam of tiles: how far a tiled clip is from the whole.
+
+  Args:
+    model, variables, clip, sigma: as `restore_clip` has them; a few frames say
+      it all. Whole frames have to fit into memory.
+    tile: side of the tiles.
+
+  Returns:
+    The greatest absolute difference, of values in [0, 1]; rounding leaves some
+    1e-6.
+
+  Raises:
+    ValueError: as `restore_clip`.
+  """
+  whole, tiled = (
+      restore_clip(
+          model, variables, clip, sigma=sigma, aux=(), tile=side
+      ).frames
+      for side in (None, tile)
+  )
+  return float(np.abs(whole - tiled).max())
+
+
+@dataclasses.dataclass
+class _Run:
+  """What a stream is made with; `tile` shrinks where memory runs out."""
+
+  model: Any
+  variables: Any
+  aux: tuple[str, ...]
+  tile: int | None = None
+  bucket: int | None = None
+  chunk: tuple[int, int] | None = None
+  only: int | None = None  # Of all frames, the one to return.
+
+  def __post_init__(self):
+    check_streams(self.model)
+    if self.tile is not None:
+      tiling.check(self.model, self.tile)
+      if self.bucket is not None:
+        raise ValueError(
+            "Tiles are of one size already: give a tile or a bucket, not both."
+        )
+    if self.bucket is not None:
+      tiling.check_bucket(self.model, self.bucket)
+    if self.chunk is not None:
+      if not _bidirectional(self.model):
+        raise ValueError(
+            f"{type(self.model).__name__} streams frame by frame and takes no"
+            " chunks; only bidirectional models do."
+        )
+      if min(self.chunk) < 1:
+        raise ValueError(
+            "A chunk has a length and an overlap of 1 or more, but got"
+            f" {self.chunk}."
+        )
+    self.variables = jax.device_put(self.variables)
+
+
+def _restored(run, frames, sigma, state=None):
+  """`restore_stream`, checked."""
+  pending = None
+  for scene in _scenes(_checked(run.model, frames, sigma)):
+    for result in _scene(run, scene, state):
+      if pending is not None:
+        yield pending()
+      pending = result
+    state = None
+  if pending is not None:
+    yield pending()
+
+
+def _scenes(frames):
+  """An iterator for each scene over its frames."""
+  number = 0
+
+  def scene(frame):
+    nonlocal number
+    number += frame.starts_scene
+    return number
+
+  for _, group in itertools.groupby(frames, scene):
+    yield group
+
+
+def _scene(run, frames, state):
+  """A scene's results, each a function that waits for it on the host."""
+  frames = _Rewindable(frames)
+  while True:
+    results = _laid_out(run, frames, state)
+    try:
+      first = next(results, None)
+      if first is None:
+        return
+      first = first()
+      break
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      _shrink(run, frames.first.pixels.shape[:2], error)
+      frames.rewind()
+  frames.forget()
+  yield lambda: first
+  yield from results
+
+
+class _Rewindable:
+  """An iterator that can start again, until it is told to forget."""
+
+  def __init__(self, items):
+    self._items = iter(items)
+    self._again, self._seen = collections.deque(), []
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    item = self._again.popleft() if self._again else next(self._items)
+    if self._seen is not None:
+      self._seen.append(item)
+    return item
+
+  @property
+  def first(self):
+    """The first item, once it has been asked for."""
+    return self._seen[0]
+
+  def rewind(self):
+    """Goes back to the first item."""
+    self._again.extendleft(reversed(self._seen))
+    self._seen = []
+
+  def forget(self):
+    """Lets go of the items: there is no going back any more."""
+    self._seen = None
+
+
+def _shrink(run, size, error):
+  """Makes the run's tiles smaller; MemoryError where that is no way out."""
+  kind = type(run.model).__name__
+  before = run.tile or max(size)
+  given = f"frames of {size[1]}x{size[0]}"
+  if run.tile:
+    given += f" in tiles of {before}x{before}"
+  try:
+    tiling.check(run.model)
+  except ValueError as reason:
+    raise MemoryError(
+        f"{kind} ran out of memory with {given}. {reason}"
+    ) from error
+  side = max(before // 2, tiling.advisable(run.model))
+  if side >= before:
+    raise MemoryError(
+        f"{kind} ran out of memory with {given}, and smaller tiles would be"
+        " little but context. Free some memory, or ask for tiles of down to"
+        f" {tiling.least(run.model)} pixels."
+    ) from error
+  warnings.warn(
+      f"{kind} ran out of memory with {given}; going on with tiles of"
+      f" {side}x{side}, which give the same frames but take longer.",
+      RuntimeWarning,
+      stacklevel=2,
+  )
+  run.tile, run.bucket = side, None
+
+
+def _laid_out(run, frames, state):
+  """`_scene`'s results, on frames that are whole, padded or cut into tiles."""
+  first = next(frames, None)
+  if first is None:
+    return
+  frames = itertools.chain([first], frames)
+  if run.tile is None and run.bucket is None:
+    for result in _results(run, frames, state):
+      yield functools.partial(_to_host, result)
+    return
+  stride, bucket = run.model.stride, run.bucket or 1
+  size = first.pixels.shape[:2]
+  padded = tuple(side + -side % stride for side in size)
+  frames = (_reshaped(frame, stride, bucket) for frame in frames)
+  if run.bucket is not None:
+    shown = (tiling.Span(0, a + -a % bucket, 0, a) for a in padded)
+    tiles = [tiling.Tile(*shown)]
+    valid = jnp.asarray(padded, jnp.int32)
+    streams = [_results(run, frames, state, valid)]
+  else:
+    tiles = tiling.tiles(run.model, padded, run.tile)
+    streams = [
+        _results(run, map(functools.partial(_cut, tile), copy))
+        for tile, copy in zip(tiles, itertools.tee(frames, len(tiles)))
+    ]
+  for parts in zip(*streams):
+    yield functools.partial(
+        _gathered, run.model.scale, size, padded, tiles, parts
+    )
+
+
+def _reshaped(frame, stride, bucket):
+  """A frame padded to the stride and the bucket, as is a map of its noise."""
+  def pad(pixels):
+    return tiling.pad_to_bucket(pixels, stride, bucket)
+
+  sigma = frame.sigma if np.ndim(frame.sigma) == 0 else pad(frame.sigma)
+  return frame._replace(pixels=pad(frame.pixels), sigma=sigma)
+
+
+def _cut(tile, frame):
+  """What a tile shows of a frame and of a map of its noise."""
+  sigma = frame.sigma
+  if np.ndim(sigma):
+    sigma = tile.cut(sigma)
+  return frame._replace(pixels=tile.cut(frame.pixels), sigma=sigma)
+
+
+def _gathered(scale, size, padded, tiles, parts):
+  """What tiles made of a frame, on the host."""
+  def gather(pieces, times):
+    height, width = (side * times for side in padded)
+    whole = np.empty((height, width, pieces[0].shape[-1]), np.float32)
+    for tile, piece in zip(tiles, pieces):
+      tile.put(whole, np.asarray(piece), times)
+    return tiling.crop(whole, size, scale=times)
+
+  aux = parts[0].aux
+  kept = {key: aux[key] for key in _OF_A_STREAM if key in aux}
+  for keys, times in ((_CROPPED, 1), (_CROPPED_OUTPUT, scale)):
+    for key in keys:
+      if key in aux:
+        kept[key] = gather([part.aux[key] for part in parts], times)
+  return Restored(gather([part.frames for part in parts], scale), kept)
+
+
+def programs(model, variables, size: tuple[int, int], *, length: int = 1):
+  """What a stream compiles and runs for each frame, for those who plan.
+
+  Args:
+    model: a restoration model.
+    variables: its variables, or their shapes.
+    size: (H, W) of what the model is shown: frames, or tiles of them.
+    length: of the clip or chunk of a bidirectional model.
+
+  Returns:
+    The pair of a list of (jitted function, its arguments with shapes in the
+    arrays' place), in the order of a frame's way, and of how many frames they
+    make in one go.
+  """
+  def array(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  check_streams(model)
+  variables = jax.tree.map(lambda leaf: array(*leaf.shape), variables)
+  frame = array(*size, model.channels)
+  sigma = 0.1 if model.noise_map else None
+  if model.recurrent:
+    state = jax.eval_shape(functools.partial(_init_state, model), frame)
+    given = (model, AUX, variables, state, frame, sigma, None)
+    return [(_step, given)], 1
+  if _bidirectional(model):
+    clip = array(length, *frame.shape)
+    return [(_clip, (model, AUX, variables, clip, sigma))], length
+  if not hasattr(model, "stages"):
+    window = (frame,) * (2 * model.radius + 1)
+    return [(_window, (model, AUX, variables, window, sigma, None))], 1
+  padded = [side + -side % model.stride for side in size]
+  made = []
+  for index, radius in enumerate(model.stages):
+    window = (frame,) * (2 * radius + 1)
+    given = (model, index, variables, window, sigma, None)
+    made.append((_stage, given))
+    frame = array(1, *padded, model.channels)
+  return made, 1
 
 
 def check_streams(model):
@@ -154,8 +485,14 @@ def check_streams(model):
     )
 
 
-def check_sigma(model, sigma: float | None):
-  """ValueError unless `sigma`, in [0, 1] units, suits the model."""
+def check_sigma(model, sigma, size: tuple[int, int] | None = None):
+  """ValueError unless `sigma` suits the model.
+
+  Args:
+    model: a restoration model.
+    sigma: in [0, 1] units, a number, a map `[H, W, 1]` or None.
+    size: (H, W) that a map has.
+  """
   kind = type(model).__name__
   if model.noise_map and sigma is None:
     raise ValueError(
@@ -166,10 +503,18 @@ def check_sigma(model, sigma: float | None):
     raise ValueError(
         f"This {kind} is blind: it judges the noise itself and takes no sigma."
     )
-  if sigma is not None and not 0 <= sigma <= 1:
+  if sigma is None:
+    return
+  if np.ndim(sigma) and np.shape(sigma) != (*size, 1):
+    raise ValueError(
+        f"A map of sigma for frames of {_size(size)} has the shape"
+        f" {[*size, 1]}, but got {list(np.shape(sigma))}."
+    )
+  low, high = np.min(sigma), np.max(sigma)
+  if not 0 <= low <= high <= 1:
     raise ValueError(
         "sigma lies between 0 and 1 here (0 to 255 on the command line), but"
-        f" got {sigma}."
+        f" got {low if low < 0 else high}."
     )
 
 
@@ -220,28 +565,64 @@ def _clamp(index, length):
   return min(max(index, 0), length - 1)
 
 
-def _checked(model, frames):
-  """The frames on the device, `[H, W, C]`; ValueError where they change."""
+def _checked(model, frames, sigma):
+  """`Frame`s that suit the model, one after another; else ValueError."""
   shape = None
   for index, frame in enumerate(frames):
-    check_rank("A frame", frame, "HWC")
-    check_channels("A frame", frame, model.channels)
-    if shape is not None and frame.shape != shape:
+    frame = frame if isinstance(frame, Frame) else Frame(frame)
+    pixels = frame.pixels
+    check_rank("A frame", pixels, "HWC")
+    check_channels("A frame", pixels, model.channels)
+    if shape is not None and pixels.shape != shape:
       raise ValueError(
-          f"Frame {index} is {_size(frame.shape)} while those before it are"
+          f"Frame {index} is {_size(pixels.shape)} while those before it are"
           f" {_size(shape)}. Restore clips of different sizes one by one."
       )
-    shape = frame.shape
-    yield jnp.asarray(frame, jnp.float32)
+    shape = pixels.shape
+    if frame.sigma is None:
+      frame = frame._replace(sigma=sigma)
+    check_sigma(model, frame.sigma, shape[:2])
+    yield frame
 
 
-def _recurrent(model, variables, frames, sigma, aux):
+def _results(run, frames, state=None, valid=None):
+  """Results on the device, of frames as the model is to be shown them."""
+  model, only = run.model, run.only
+  frames = (
+      frame._replace(pixels=jnp.asarray(frame.pixels, jnp.float32))
+      for frame in frames
+  )
+  if model.recurrent:
+    results = _recurrent(run, frames, state, valid)
+  elif _bidirectional(model):
+    results = _clips(run, frames)
+  else:
+    border = getattr(model, "border", "mirror")
+    frames = extended(frames, model.radius, border)
+    if only is not None:  # Then no other window is made.
+      frames = itertools.islice(frames, only, only + 2 * model.radius + 1)
+      only = 0
+    results = _windowed(run, frames, valid)
+  return results if only is None else itertools.islice(results, only, only + 1)
+
+
+def _bidirectional(model):
+  return getattr(model, "bidirectional", False)
+
+
+def _recurrent(run, frames, leaves, valid):
   """A recurrent model's results, step by step."""
   state = None
   for frame in frames:
     if state is None:
-      state = _init_state(model, frame)
-    state, result = _step(model, aux, variables, state, frame, sigma)
+      state = _init_state(run.model, frame.pixels)
+      if leaves is not None:
+        state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+    state, result = _step(
+        run.model, run.aux, run.variables, state, *frame[:2], valid
+    )
+    if "state" in run.aux:
+      result = result._replace(aux=dict(result.aux, state=state))
     yield result
 
 
@@ -253,22 +634,67 @@ def _init_state(model, frame):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _step(model, aux, variables, state, frame, sigma):
+def _step(model, aux, variables, state, frame, sigma, valid):
   """One frame `[H, W, C]`: (state, Restored without batch, cropped)."""
   padded, size = tiling.pad_to_multiple(frame[None], model.stride)
   noise = _noise_map(padded, sigma)
-  state, restored = model.apply(variables, state, padded, noise, method="step")
+  with _masked(padded, valid):
+    state, restored = model.apply(
+        variables, state, padded, noise, method="step"
+    )
   return state, _finish(restored, size, model.scale, aux)
 
 
-def _bidirectional(model, variables, frames, sigma, aux):
-  """A bidirectional model's results, of the whole clip at once."""
-  frames = list(frames)
-  if not frames:
+def _clips(run, frames):
+  """A bidirectional model's results, of the whole clip or chunk by chunk.
+
+  Chunks are all of one length, so the last one begins earlier than its turn.
+  """
+  if run.chunk is None:
+    frames = list(frames)
+    if frames:
+      restored = _restored_clip(run, frames)
+      for index in range(len(frames)):
+        yield jax.tree.map(operator.itemgetter(index), restored)
     return
-  restored = _clip(model, aux, variables, jnp.stack(frames), sigma)
-  for index in range(len(frames)):
-    yield jax.tree.map(operator.itemgetter(index), restored)
+  length, overlap = run.chunk
+  held = collections.deque(maxlen=length + 2 * overlap)
+  count, done, before = 0, 0, None
+
+  def chunk(stop):
+    """Results of the frames `done` .. `stop` of those that are held."""
+    nonlocal done, before
+    origin = count - len(held)
+    restored = _restored_clip(run, list(held))
+    for index in range(done, stop):
+      result = jax.tree.map(operator.itemgetter(index - origin), restored)
+      if "seam" in run.aux:
+        seam = jnp.zeros(())
+        if index == done and before is not None:
+          seam = jnp.abs(result.frames - before).max()
+        result.aux["seam"] = seam
+      yield result
+    done = stop
+    if stop < count:
+      before = restored.frames[stop - origin]
+
+  for frame in frames:
+    if count >= held.maxlen and (count - held.maxlen) % length == 0:
+      yield from chunk(count - overlap)
+    held.append(frame)
+    count += 1
+  if held:
+    yield from chunk(count)
+
+
+def _restored_clip(run, frames):
+  """Restored of `Frame`s that are restored together."""
+  clip = jnp.stack([frame.pixels for frame in frames])
+  sigma = frames[0].sigma
+  if sigma is not None:  # One map for them all.
+    squares = [np.square(frame.sigma) for frame in frames]
+    sigma = np.sqrt(sum(squares) / len(frames))
+  return _clip(run.model, run.aux, run.variables, clip, sigma)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -279,18 +705,24 @@ def _clip(model, aux, variables, clip, sigma):
   return _finish(restored, size, model.scale, aux)
 
 
-def _windowed(model, variables, frames, sigma, aux):
+def _windowed(run, frames, valid):
   """A windowed model's results: the middles of its windows in `frames`."""
+  model = run.model
   if not hasattr(model, "stages"):
     for window in _windows(frames, model.radius):
-      yield _window(model, aux, variables, window, sigma)
+      pixels = tuple(frame.pixels for frame in window)
+      sigma = window[model.radius].sigma
+      yield _window(model, run.aux, run.variables, pixels, sigma, valid)
     return
-  made = (_Made(frame, None, frame.shape[:2]) for frame in frames)
+  made = (
+      _Made(frame.pixels, None, frame.pixels.shape[:2], frame.sigma)
+      for frame in frames
+  )
   for index in range(len(model.stages)):
-    made = _slide(model, index, variables, made, sigma)
-  for frame, first, size in made:
+    made = _slide(run, index, made, valid)
+  for frame, first, size, _ in made:
     restored = Restored(frame, {"pre_denoised": first})
-    yield _finish(restored, size, model.scale, aux)
+    yield _finish(restored, size, model.scale, run.aux)
 
 
 class _Made(NamedTuple):
@@ -300,21 +732,26 @@ class _Made(NamedTuple):
     frame: its result, `[1, H', W', C]`, of the padded size.
     first: the first stage's.
     size: (H, W) of the frame itself.
+    sigma: of its noise.
   """
 
   frame: Any
   first: Any
   size: tuple[int, int]
+  sigma: Any
 
 
-def _slide(model, index, variables, made, sigma):
+def _slide(run, index, made, valid):
   """The results of one stage, of those of the stage before."""
-  radius = model.stages[index]
+  radius = run.model.stages[index]
   for window in _windows(made, radius):
-    _, first, size = window[radius]
+    middle = window[radius]
     frames = tuple(item.frame for item in window)
-    frame = _stage(model, index, variables, frames, sigma)
-    yield _Made(frame, frame if index == 0 else first, size)
+    frame = _stage(
+        run.model, index, run.variables, frames, middle.sigma, valid
+    )
+    first = middle.first if index else frame
+    yield middle._replace(frame=frame, first=first)
 
 
 def _windows(items, radius):
@@ -327,7 +764,7 @@ def _windows(items, radius):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _stage(model, index, variables, frames, sigma):
+def _stage(model, index, variables, frames, sigma, valid):
   """The result of a stage of a cascade, padded.
 
   Stage 0 takes frames `[H, W, C]`, those after it the results of the one
@@ -336,24 +773,43 @@ def _stage(model, index, variables, frames, sigma):
   window = jnp.stack(frames, 1) if index else jnp.stack(frames)[None]
   window, _ = tiling.pad_to_multiple(window, model.stride)
   noise = _noise_map(window[:, 0], sigma)
-  return model.apply(variables, index, window, noise, method="stage")
+  with _masked(window, valid):
+    return model.apply(variables, index, window, noise, method="stage")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _window(model, aux, variables, frames, sigma):
+def _window(model, aux, variables, frames, sigma, valid):
   """One window of frames `[H, W, C]`: Restored without batch, cropped."""
   window = jnp.stack(frames)[None]
   window, size = tiling.pad_to_multiple(window, model.stride)
   noise = _noise_map(window[:, 0], sigma)
-  restored = model.apply(variables, window, noise)
+  with _masked(window, valid):
+    restored = model.apply(variables, window, noise)
   return _finish(restored, size, model.scale, aux)
 
 
+def _masked(frames, valid):
+  """Shows convolutions the `valid` part of frames `[..., H, W, C]` alone."""
+  if valid is None:
+    return contextlib.nullcontext()
+  return tiling.masked(frames.shape[-3:-1], valid)
+
+
 def _noise_map(frame, sigma):
-  """`[B, H, W, 1]` for frames `[B, H, W, C]`, or None."""
+  """`[B, H, W, 1]` for frames `[B, H, W, C]`, or None.
+
+  Args:
+    frame: padded.
+    sigma: a number, or a map `[h, w, 1]` of the frame before it was padded.
+  """
   if sigma is None:
     return None
-  return jnp.full((*frame.shape[:3], 1), sigma, jnp.float32)
+  noise = jnp.asarray(sigma, jnp.float32)
+  for axis in range(noise.ndim - 1):
+    amount = frame.shape[1 + axis] - noise.shape[axis]
+    widths = [(0, amount if i == axis else 0) for i in range(noise.ndim)]
+    noise = jnp.pad(noise, widths, mode="edge")
+  return jnp.broadcast_to(noise, (*frame.shape[:3], 1))
 
 
 def _finish(restored, size, scale, aux):
@@ -369,7 +825,11 @@ def _finish(restored, size, scale, aux):
 
 
 def _to_host(result):
-  return jax.tree.map(np.asarray, result)
+  aux = {
+      key: leaves if key == "state" else jax.tree.map(np.asarray, leaves)
+      for key, leaves in result.aux.items()
+  }
+  return Restored(np.asarray(result.frames), aux)
 
 
 def _size(shape):

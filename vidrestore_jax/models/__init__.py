@@ -18,6 +18,12 @@ A restoration model says which of three kinds it is:
 - `bidirectional`: called with `(clip, noise, *, train=False)` on
   `[B, T, H, W, C]` it restores every frame, each from all the others.
 
+Its `halo` is how many pixels of the input to each side an output pixel may
+depend on, None where it is the whole frame: `inference.tiling` cuts by it. It
+is `maskable` where it looks at neighbours by nothing but the convolutions of
+`layers.convolution` and flax, padded with zeros, by aligned pooling and by
+interpolation that mirrors the border: then frames can be padded further.
+
 A model of super-resolution has a `scale` above 1: its input is the small one,
 its `frames` are `scale` times as high and as wide. `aux["hr_features"]`
 `[B, H, W, F]` (`[B, T, H, W, F]` for a clip), at the size of its output, is

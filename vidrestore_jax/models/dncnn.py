@@ -50,6 +50,7 @@ class DnCNN(nn.Module):
   radius = 0
   scale = 1
   stride = 1
+  maskable = True
 
   @property
   def halo(self) -> int:

@@ -179,6 +179,7 @@ class FastDVDnet(nn.Module):
   scale = 1
   stride = 4
   halo = len(stages) * BLOCK_HALO
+  maskable = True
 
   def setup(self):
     self.temp1, self.temp2 = (

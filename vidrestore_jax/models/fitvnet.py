@@ -41,6 +41,7 @@ class FITVNet(nn.Module):
   radius = sum(stages)
   scale = 1
   stride = noise2noise.Noise2Noise.stride
+  maskable = True
 
   @property
   def halo(self) -> int:

@@ -52,6 +52,7 @@ class CompressedFrames(nn.Module):
   # Half-widths of the convolutions in pixels, on the way through the prior: 1,
   # 1, 2, 4 and, back, 4, 2, 1; and 3 for the place in a cell of 4.
   halo = 18
+  maskable = True
 
   def setup(self):
     self.stem = Conv(self.feature_channels, dtype=self.dtype)

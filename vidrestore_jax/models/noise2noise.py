@@ -130,6 +130,7 @@ class Noise2Noise(nn.Module):
   scale = 1
   stride = 32
   noise_map = False
+  maskable = True
 
   @property
   def halo(self) -> int:

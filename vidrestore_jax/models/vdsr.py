@@ -95,6 +95,7 @@ class VDSR(nn.Module):
   radius = 0
   stride = 1
   noise_map = False
+  maskable = True
 
   @property
   def halo(self) -> int:

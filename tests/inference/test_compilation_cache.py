@@ -1,0 +1,64 @@
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from vidrestore_jax.inference import compilation_cache
+
+_PROGRAM = """
+import sys, jax, jax.numpy as jnp
+from vidrestore_jax.inference import compilation_cache as cache
+cache._LEAST_SECONDS = 0.0  # The program below is a small one.
+found = []
+jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
+if len(sys.argv) > 1:
+  cache.enable(sys.argv[1])
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).block_until_ready()
+print(found.count("/jax/compilation_cache/cache_hits") > 0)
+"""
+
+
+def _run(*arguments):
+  """Whether a process finds its program compiled."""
+  done = subprocess.run(
+      [sys.executable, "-c", _PROGRAM, *arguments],
+      capture_output=True, text=True, check=True, env=dict(os.environ),
+  )
+  return done.stdout.split()[-1] == "True"
+
+
+def test_a_second_process_finds_its_programs(tmp_path):
+  place = str(tmp_path / "a" / "programs")
+  assert [_run(place), _run(place), _run()] == [False, True, False]
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path):
+  for index in range(4):
+    path = tmp_path / f"{index}-cache"
+    path.write_bytes(bytes(100))
+    os.utime(path, (1000 + index, 1000))
+  (tmp_path / "other.txt").write_bytes(bytes(1000))
+  compilation_cache._trim(tmp_path, 250)
+  left = sorted(path.name for path in tmp_path.iterdir())
+  assert left == ["2-cache", "3-cache", "other.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
+  (tmp_path / "file").write_text("")
+  before = jax.config.jax_compilation_cache_dir
+  assert compilation_cache.enable(tmp_path / "file" / "programs") is None
+  assert jax.config.jax_compilation_cache_dir == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's folders")
+def test_the_folder_is_the_users(monkeypatch):
+  for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+    monkeypatch.delenv(name, raising=False)
+  home = compilation_cache.folder()
+  assert home.parts[-3:] == (".cache", "vidrestore_jax", "programs")
+  monkeypatch.setenv("XDG_CACHE_HOME", "/there")
+  assert str(compilation_cache.folder()) == "/there/vidrestore_jax/programs"
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
+  assert str(compilation_cache.folder()) == "/mine"

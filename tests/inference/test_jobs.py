@@ -1,0 +1,303 @@
+"""Restorations that are stopped and go on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.inference import tiny_videos
+from vidrestore_jax.inference import jobs, overlap, restoring
+from vidrestore_jax.inference.restoring import Options
+from vidrestore_jax.inference.video_reader import VideoReader
+
+JOB = ".vidrestore"
+
+
+class Killed(Exception):  # noqa: N818 - it is no error.
+  """Stands for the end of the process."""
+
+
+def _restore(given, output, model, stop=(), **options):
+  """Restores; stopped after each number in `stop`, and begun again."""
+  stop, begun = list(stop), []
+
+  def told(done):
+    if stop and done == stop[0]:
+      stop.pop(0)
+      raise Killed
+
+  options = Options(**(dict(lossless=True, segment=3) | options))
+  while True:
+    try:
+      restoring.restore_file(
+          given, output, *model, options, told=told,
+          begun=lambda done, total, notes: begun.append(done),
+      )
+      return begun
+    except Killed:
+      assert not output.exists()
+
+
+def _pictures(path):
+  return [
+      (picture.pts, [plane.tobytes() for plane in picture.planes])
+      for picture in VideoReader(path).pictures()
+  ]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+  path = tmp_path_factory.mktemp("videos") / "in.mkv"
+  planes = tiny_videos.samples("yuv420p", 11, (16, 12))
+  tiny_videos.write(path, planes, "yuv420p", sound="pcm_s16le")
+  return path
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "windowed", "identity"])
+def test_a_job_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path, given, kind
+):
+  model = getattr(tiny_videos, kind)()
+  sigma = 0.1 if model[0].noise_map else None
+  _restore(given, tmp_path / "whole.mkv", model, sigma=sigma)
+  # In the first segment, at its end, in later ones, after the last frame.
+  begun = _restore(
+      given, tmp_path / "parts.mkv", model, stop=(2, 3, 7, 11), sigma=sigma
+  )
+  # The frame that was told is not yet in a segment that has ended.
+  assert begun == [0, 0, 0, 6, 9]
+  expected = _pictures(tmp_path / "whole.mkv")
+  assert len(expected) == 11
+  assert _pictures(tmp_path / "parts.mkv") == expected
+  assert tiny_videos.packets(tmp_path / "parts.mkv", "audio") == (
+      tiny_videos.packets(given, "audio")
+  )
+  assert sorted(os.listdir(tmp_path)) == ["parts.mkv", "whole.mkv"]
+
+
+def test_segments_shorter_than_the_look_back_go_on(tmp_path, given):
+  model = tiny_videos.windowed()
+  _restore(given, tmp_path / "whole.mkv", model, sigma=0.1)
+  _restore(
+      given, tmp_path / "parts.mkv", model, stop=(2, 4, 5), sigma=0.1,
+      segment=1,
+  )
+  assert _pictures(tmp_path / "parts.mkv") == _pictures(tmp_path / "whole.mkv")
+
+
+def test_a_source_that_cannot_be_searched_is_read_from_its_start(
+    tmp_path, given, monkeypatch
+):
+  model = tiny_videos.recurrent()
+  _restore(given, tmp_path / "whole.mkv", model, sigma=0.1)
+  monkeypatch.setattr(VideoReader, "_from_mark", lambda *_: None)
+  _restore(given, tmp_path / "parts.mkv", model, stop=(8,), sigma=0.1)
+  assert _pictures(tmp_path / "parts.mkv") == _pictures(tmp_path / "whole.mkv")
+
+
+def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
+  model = tiny_videos.identity()
+  output = tmp_path / "out.mkv"
+  options = Options(lossless=True, segment=3)
+  stopped = iter(range(20))
+
+  def told(done):
+    if done == 8 and next(stopped) == 0:
+      raise Killed
+
+  def run(options):
+    restoring.restore_file(given, output, *model, options, told=told)
+
+  with pytest.raises(Killed):
+    run(options)
+  with pytest.raises(FileExistsError, match="differs in encoding.*--restart"):
+    run(Options(segment=3))
+  run(Options(segment=3, restart=True))
+  assert VideoReader(output).description.frames == 11
+
+
+@pytest.mark.parametrize("moment", ["replace", "unlink"])
+def test_a_job_that_was_killed_as_it_ended_has_ended(
+    tmp_path, given, monkeypatch, moment
+):
+  model, output = tiny_videos.identity(), tmp_path / "out.mkv"
+  options, told = Options(lossless=True, segment=3), []
+
+  def kill(*_, **__):
+    raise Killed
+
+  with monkeypatch.context() as patch:
+    if moment == "replace":  # Before the output is in its place.
+      real = os.replace
+      patch.setattr(os, "replace", lambda a, b: (
+          kill() if str(b) == str(output) else real(a, b)
+      ))
+    else:  # After it.
+      patch.setattr(jobs, "clear_away", kill)
+    with pytest.raises(Killed):
+      restoring.restore_file(given, output, *model, options)
+  assert output.exists() == (moment == "unlink")
+  frames = restoring.restore_file(
+      given, output, *model, options, told=told.append
+  )
+  assert frames == 11 and not told
+  assert os.listdir(tmp_path) == ["out.mkv"]
+  assert VideoReader(output).description.frames == 11
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    restoring.restore_file(given, output, *model, options)
+
+
+def test_a_damaged_journal_is_no_traceback(tmp_path, given):
+  journal = jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+  journal.close()
+  (journal.folder / "journal.json").write_text("{")
+  with pytest.raises(FileExistsError, match="differs in a, format"):
+    jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+
+
+def test_two_processes_do_not_share_a_job(tmp_path):
+  journal = jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+  with pytest.raises(BlockingIOError, match="Another process"):
+    jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+  journal.close()
+  journal = jobs.Journal(tmp_path / "out.mkv", {"a": 1})
+  journal.joined.write_bytes(b"video")
+  journal.end(tmp_path / "out.mkv")
+  assert os.listdir(tmp_path) == ["out.mkv"]
+
+
+def test_a_folder_with_other_things_is_not_emptied(tmp_path):
+  folder = tmp_path / "out.mkv.vidrestore"
+  folder.mkdir()
+  (folder / "thesis.tex").write_text("chapter 1")
+  with pytest.raises(FileExistsError, match="thesis.tex, which is no part"):
+    jobs.Journal(tmp_path / "out.mkv", {"a": 1}, restart=True)
+  assert (folder / "thesis.tex").exists()
+
+
+def test_a_frame_that_is_not_finite_stops_the_job(tmp_path, given):
+  model, variables = tiny_videos.identity()
+  variables["params"]["conv_1"]["bias"][:] = np.nan
+  with pytest.raises(ValueError, match="NaN"):
+    restoring.restore_file(
+        given, tmp_path / "out.mkv", model, variables, Options()
+    )
+  assert not (tmp_path / "out.mkv").exists()
+
+
+# Threads.
+
+
+def test_items_are_made_ahead_and_errors_arrive_in_their_place():
+  made = []
+
+  def items():
+    try:
+      for i in range(100):
+        if i == 7:
+          raise ValueError("seven")
+        made.append(i)
+        yield i
+    finally:
+      made.append("closed")
+
+  stream = overlap.ahead(items(), 2)
+  assert next(stream) == 0
+  for _ in range(100):
+    if len(made) >= 3:
+      break
+    time.sleep(0.01)
+  assert len(made) <= 5
+  assert [next(stream) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+  with pytest.raises(ValueError, match="seven"):
+    next(stream)
+  assert made[-1] == "closed"
+
+
+def test_a_closed_stream_ends_its_thread():
+  made = []
+
+  def items():
+    try:
+      while True:
+        yield 0
+    finally:
+      made.append("closed")
+
+  stream = overlap.ahead(items(), 2)
+  next(stream)
+  stream.close()
+  assert made == ["closed"]
+
+
+# Killing.
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_mark(tmp_path):
+  """SIGKILL at random moments; the file equals the uninterrupted one."""
+  given, frames = tmp_path / "in.mp4", 480
+  planes = tiny_videos.samples("yuv420p", frames, (64, 48))
+  planes = [[plane // 8 + 96 for plane in frame] for frame in planes]
+  tiny_videos.write(
+      given, planes, "yuv420p", codec="libx264", sound="aac"
+  )
+  model = tiny_videos.release(tmp_path / "model", "ncfl", **tiny_videos.NCFL)
+  command = [
+      sys.executable, "-m", "vidrestore_jax.cli", "restore", str(given), "OUT",
+      f"--model={model}", "--sigma=20", "--segment=4",
+  ]
+
+  def start(output):
+    return subprocess.Popen(
+        [str(output) if word == "OUT" else word for word in command],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )
+
+  whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+  folder = tmp_path / f"{output.name}{JOB}"
+
+  def cards(folder=folder):
+    return len(list(folder.glob("segment_*.json")))
+
+  began = time.monotonic()
+  process = start(whole)
+  while process.poll() is None and not cards(tmp_path / f"{whole.name}{JOB}"):
+    time.sleep(0.02)
+  begins = time.monotonic() - began
+  _, errors = process.communicate()
+  assert process.returncode == 0, errors.decode()
+  lasts = time.monotonic() - began - begins
+  generator = random.Random(0)
+  for kill in range(20):
+    process, done = start(output), cards()
+    # At any moment: while it starts, or once it has done a little more.
+    if kill % 4 == 0:
+      time.sleep(generator.uniform(0.0, 0.8 * begins))
+    else:
+      while process.poll() is None and cards() == done:
+        time.sleep(0.005)
+      time.sleep(generator.uniform(0.0, lasts / 80))  # Of 120 segments, 1.5.
+    assert process.poll() is None, "it ended before it was killed"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+  assert not output.exists() and 15 <= cards() < 120
+  process = start(output)
+  _, errors = process.communicate()
+  assert process.returncode == 0, errors.decode()
+  assert _pictures(output) == _pictures(whole)
+  assert [pts for pts, _ in _pictures(output)] == [
+      picture.pts for picture in VideoReader(given).pictures()
+  ]
+  assert tiny_videos.packets(output, "audio") == (
+      tiny_videos.packets(given, "audio")
+  )
+  assert not folder.exists()
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+      "in.mp4", "model", "out.mp4", "whole.mp4"
+  ]

@@ -1,0 +1,138 @@
+"""Tiny videos and models for the tests of reading, restoring and writing."""
+
+import fractions
+
+import av
+import numpy as np
+from flax import traverse_util
+
+from vidrestore_jax import models, released
+from vidrestore_jax.inference import pixel_formats
+
+TIME_BASE = fractions.Fraction(1, 12800)
+NCFL = dict(
+    motion_refiner="none",
+    feature_refiner="none",
+    attention=False,
+    widths=(4, 8),
+    feature_channels=4,
+    reduction=2,
+    motion=dict(levels=2, widths=(4, 4)),
+)
+
+
+def identity():
+  """(model, variables) of a model that changes nothing and takes no sigma."""
+  return _built("dncnn", 0.0, depth=2, width=2, batch_norm=False)
+
+
+def recurrent():
+  """(model, variables) of a recurrent model with a noise map."""
+  return _built("ncfl", 0.2, **NCFL)
+
+
+def windowed():
+  """(model, variables) of a cascade of windows with a noise map."""
+  return _built("fastdvdnet", 0.2, widths=(4, 4, 4), interm=2)
+
+
+def release(folder, name="dncnn", **kwargs):
+  """A released folder, as text; without arguments that of `identity`."""
+  kwargs = kwargs or dict(depth=2, width=2, batch_norm=False)
+  _, variables = _built(name, 0.0 if name == "dncnn" else 0.2, **kwargs)
+  released.save(folder, name=name, kwargs=kwargs, variables=variables)
+  return str(folder)
+
+
+def _built(name, spread, **kwargs):
+  model = models.build(name, **kwargs)
+  generator = np.random.default_rng(0)
+  variables = {
+      path: (
+          np.ones(shape) if path.endswith("var") else
+          generator.uniform(-spread, spread, shape)
+      ).astype(np.float32)
+      for path, shape in released.variable_shapes(model).items()
+  }
+  return model, traverse_util.unflatten_dict(variables, sep="/")
+
+
+def samples(pixel_format, frames, size, seed=0):
+  """Random planes of so many frames (width, height), every code possible."""
+  layout = pixel_formats.layout_of(pixel_format)
+  width, height = size
+  shapes = [(height, width)] * {"rgb": 3, "gray": 1, "yuv": 1}[layout.family]
+  if layout.family == "yuv":
+    shapes += [layout.chroma_size(height, width)] * 2
+  generator = np.random.default_rng(seed)
+  return [
+      [
+          generator.integers(0, 1 << layout.depth, shape).astype(layout.dtype)
+          for shape in shapes
+      ]
+      for _ in range(frames)
+  ]
+
+
+def write(
+    path,
+    planes,
+    pixel_format,
+    *,
+    codec="ffv1",
+    steps=(512, 700, 300),
+    tags=(2, 2, 2, 0),
+    options=None,
+    edit=lambda container, stream: None,
+    sound=None,
+    time_base=TIME_BASE,
+):
+  """Writes a video of those frames, whose durations go round in `steps`.
+
+  `edit` may add to the container before its header is written; `sound` is a
+  codec, of which some packets are added. Returns the time stamps.
+  """
+  height, width = planes[0][0].shape
+  stamps, pts = [], 0
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream(
+        codec, rate=25, width=width, height=height, pix_fmt=pixel_format,
+        time_base=time_base, options=options or {},
+    )
+    context = stream.codec_context
+    (context.colorspace, context.color_primaries, context.color_trc,
+     context.color_range) = tags
+    edit(container, stream)
+    heard = container.add_stream(sound, rate=44100) if sound else None
+    for index, frame_planes in enumerate(planes):
+      frame = pixel_formats.write(frame_planes, pixel_format)
+      (frame.colorspace, frame.color_primaries, frame.color_trc,
+       frame.color_range) = tags
+      frame.pts, frame.time_base = pts, time_base
+      stamps.append(pts)
+      pts += steps[index % len(steps)]
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+    if heard:
+      generator = np.random.default_rng(1)
+      for index in range(12):
+        kind = heard.codec_context.format.name
+        noise = generator.normal(0, 0.1, (2, 1024)).astype(np.float32)
+        if kind == "s16":
+          noise = (noise.T.reshape(1, -1) * 20000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format=kind, layout="stereo")
+        frame.sample_rate, frame.pts = 44100, index * 1024
+        container.mux(heard.encode(frame))
+      container.mux(heard.encode(None))
+  return stamps
+
+
+def packets(path, kind):
+  """(time, bytes) of the packets of all streams of a kind."""
+  with av.open(str(path)) as container:
+    streams = [s for s in container.streams if s.type == kind]
+    return [
+        (packet.pts * packet.time_base, bytes(packet))
+        for packet in (container.demux(streams) if streams else ())
+        if packet.size
+    ]

@@ -1,0 +1,73 @@
+"""`vidrestore plan`: what a restoration will take, before it is run.
+
+Importing this loads the standard library only.
+"""
+
+import argparse
+import pathlib
+
+_DESCRIPTION = """\
+Says how much memory and time restoring IN takes: the model is compiled for its
+frames and one is timed; nothing of IN is restored. Where whole frames do not
+fit into memory, the largest tiles that do are looked for.
+
+  vidrestore plan noisy.mp4 --model=FOLDER
+  vidrestore plan noisy/ --model=FOLDER --tile=512
+"""
+
+
+def add_command(commands, command):
+  """Adds `plan` to the parser; see `cli._parser`."""
+  sub = command(
+      commands, "plan", _DESCRIPTION, _run, "memory and time of a restoration"
+  )
+  sub.formatter_class = argparse.RawDescriptionHelpFormatter
+  sub.add_argument("input", metavar="IN", help="video or folder of frames")
+  sub.add_argument(
+      "--model", required=True, metavar="FOLDER", help="a released model"
+  )
+  sub.add_argument(
+      "--tile", type=int, metavar="N",
+      help="side of tiles; default whole frames",
+  )
+  sub.add_argument(
+      "--memory", type=float, metavar="GB",
+      help="what it is to fit into; default what is free",
+  )
+
+
+def _run(arguments):
+  path = pathlib.Path(arguments.input)
+  if not path.exists():
+    raise FileNotFoundError(
+        f"There is no {path} (looked from {pathlib.Path.cwd()})."
+    )
+  clips = _sizes(path)
+
+  from vidrestore_jax import released
+  from vidrestore_jax.inference import plan
+
+  model, variables = released.load(arguments.model)
+  memory = None if arguments.memory is None else int(arguments.memory * 1e9)
+  for name, size, frames in clips:
+    made = plan.make(
+        model, variables, size, frames=frames, tile=arguments.tile,
+        available=memory,
+    )
+    print(f"{name}: {made}")
+
+
+def _sizes(path):
+  """[(name, (H, W), frames or None)] of the clips, as their files say."""
+  if path.is_dir():
+    from vidrestore_jax.data import folders
+
+    found = []
+    for name, paths in folders.find_clips(path):
+      width, height, _ = folders.header(paths[0], paths[0])
+      found.append((name, (height, width), len(paths)))
+    return found
+  from vidrestore_jax.inference.video_reader import VideoReader
+
+  described = VideoReader(path).description
+  return [(path.name, described.size[::-1], described.frames)]

@@ -1,0 +1,580 @@
+"""`vidrestore restore`: videos, pipes and folders of frames.
+
+Importing this loads the standard library only.
+"""
+
+import argparse
+import fractions
+import pathlib
+import sys
+
+from vidrestore_jax import cli_output
+
+_DESCRIPTION = """\
+Restores videos, pipes and folders of frames, of any length and size, at
+constant memory (but for a bidirectional model, which needs a whole clip).
+
+  vidrestore restore noisy.mp4 clean.mp4 --model=FOLDER --sigma=20
+  vidrestore restore a.mov b.mkv restored/ --model=FOLDER
+  vidrestore restore noisy/ clean/ --model=FOLDER
+  ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | vidrestore restore - - ... | ...
+
+Of a video, sound, subtitles, chapters, attachments, metadata, time stamps, the
+shape of pixels, rotation and colour tags are kept; what OUT's container cannot
+hold is refused before anything runs. Without further options a video is
+H.264 of 8 bits, or HEVC of 10 for deeper ones, visually lossless. What is done
+is kept in OUT.vidrestore/: after a crash, Ctrl-C or power loss the same command
+goes on from there.
+
+Frames of one folder (PNG, JPEG or TIFF, 8 or 16 bits) are one clip, in the
+order of their names; a folder of such folders is several. Results are PNG, or
+TIFF of TIFF, of the same depth under the same names; the output folder appears
+when all of them are written. A - is a stream of YUV4MPEG2, on either side.
+"""
+_VIDEOS = (".mkv", ".mp4", ".m4v", ".mov", ".webm")
+
+
+def add_command(commands, command):
+  """Adds `restore` to the parser."""
+  sub = command(
+      commands, "restore", _DESCRIPTION, run,
+      "restore videos and folders of frames",
+  )
+  sub.formatter_class = argparse.RawDescriptionHelpFormatter
+  sub.add_argument(
+      "input", metavar="IN", nargs="+",
+      help="video, folder of frames, or - for a stream; several, if OUT is a"
+      " folder",
+  )
+  sub.add_argument(
+      "output", metavar="OUT",
+      help="video to make, folder to make, or - for a stream",
+  )
+  sub.add_argument(
+      "--model", required=True, metavar="FOLDER", help="a released model"
+  )
+  sub.add_argument(
+      "--sigma", type=float,
+      help=(
+          "standard deviation of the noise, 0 to 255, for models that are told"
+          " it; larger smooths more"
+      ),
+  )
+  sub.add_argument(
+      "--overwrite", action="store_true",
+      help="replace OUT where it holds an earlier result",
+  )
+  video = sub.add_argument_group("of videos")
+  video.add_argument(
+      "--fps", type=_rate, metavar="RATE",
+      help="frames per second of a folder that becomes a video: 25, 30000/1001",
+  )
+  video.add_argument(
+      "--start", type=_seconds, metavar="TIME",
+      help="begin there: seconds, or H:MM:SS",
+  )
+  video.add_argument(
+      "--duration", type=_seconds, metavar="TIME", help="restore only so long"
+  )
+  video.add_argument(
+      "--compare", metavar="FILE",
+      help="write a video of before and after, and a picture FILE.png",
+  )
+  video.add_argument(
+      "--compare-as", default="split", metavar="HOW",
+      help="split (left half before; default) or side (both whole)",
+  )
+  video.add_argument(
+      "--codec", metavar="NAME", help="h264, hevc, av1, vp9, prores or ffv1"
+  )
+  video.add_argument(
+      "--crf", type=int, metavar="N",
+      help="quality, smaller is better; default 16 (av1 18)",
+  )
+  video.add_argument(
+      "--pixel-format", metavar="NAME",
+      help="FFmpeg's name, such as yuv422p10le",
+  )
+  video.add_argument(
+      "--lossless", action="store_true",
+      help="FFV1 with the source's pixel format, into .mkv",
+  )
+  video.add_argument(
+      "--drop", action="append", default=[], metavar="STREAM",
+      help="leave a stream out, by its number or kind (audio, subtitle, ...);"
+      " repeatable",
+  )
+  video.add_argument(
+      "--progressive", action="store_true",
+      help="frames flagged as interlaced are progressive",
+  )
+  video.add_argument(
+      "--salvage", action="store_true",
+      help="go on where the source is damaged, with what can be decoded",
+  )
+  video.add_argument(
+      "--segment", type=int, default=250, metavar="N",
+      help="frames that are done again, at most, after a crash; default 250",
+  )
+  video.add_argument(
+      "--restart", action="store_true",
+      help="throw away what an unfinished run did",
+  )
+
+
+def run(arguments):
+  """`vidrestore restore`."""
+  sigma = arguments.sigma
+  if sigma is not None and not 0 <= sigma <= 255:
+    raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
+  if arguments.segment < 1:
+    raise ValueError(f"--segment is 1 or more, but got {arguments.segment}.")
+  given, output = arguments.input, arguments.output
+  for path in given:
+    if not path:
+      raise ValueError(
+          "No folder of clips was named: the path is empty. Name one, or . for"
+          " the current folder."
+      )
+    if path != "-" and not pathlib.Path(path).exists():
+      raise FileNotFoundError(
+          f"There is no {path} (looked from {pathlib.Path.cwd()})."
+      )
+  folders = [path for path in given if pathlib.Path(path).is_dir()]
+  if len(given) == 1 and folders:
+    if pathlib.Path(output).suffix.lower() in _VIDEOS:
+      source = _Frames(given[0], arguments.fps)
+      return _restore_video(arguments, given[0], output, source=source)
+    _refuse(arguments, "a folder of frames")
+    return _restore_folders(arguments, given[0])
+  if arguments.fps is not None:
+    raise ValueError("--fps is for a folder of frames; videos have their own.")
+  if folders:
+    raise ValueError(
+        f"{folders[0]} is a folder; several inputs are video files. Restore a"
+        " folder of frames by itself."
+    )
+  if len(given) > 1:
+    return _restore_batch(arguments)
+  if given[0] == "-" or given[0].lower().endswith(".y4m") or output == "-":
+    _refuse(arguments, "a stream")
+    return _restore_stream(arguments, given[0])
+  if pathlib.Path(output).suffix.lower() in _VIDEOS:
+    return _restore_video(arguments, given[0], output)
+  if pathlib.Path(output).suffix and not pathlib.Path(output).is_dir():
+    raise ValueError(
+        f"OUT is a video ({', '.join(_VIDEOS)}), a folder or -, but got"
+        f" {output}."
+    )
+  _refuse(arguments, "a folder of frames")
+  return _restore_to_folder(arguments, given[0])
+
+
+def _refuse(arguments, what):
+  """Refuses options that only a video as output has."""
+  options = (
+      "compare", "codec", "crf", "pixel_format", "lossless", "drop", "restart"
+  )
+  for name in options:
+    if getattr(arguments, name):
+      raise ValueError(
+          f"--{name.replace('_', '-')} is for a video as output, not for"
+          f" {what}."
+      )
+
+
+def _loaded(arguments):
+  """(model, variables), once it is known to suit what is asked."""
+  from vidrestore_jax import released
+  from vidrestore_jax.inference import streaming
+
+  model, variables = released.load(arguments.model)
+  streaming.check_streams(model)
+  streaming.check_sigma(model, _sigma(arguments))
+  return model, variables
+
+
+def _sigma(arguments):
+  return None if arguments.sigma is None else arguments.sigma / 255
+
+
+# Videos
+
+
+def _options(arguments):
+  from vidrestore_jax.inference import restoring
+
+  return restoring.Options(
+      sigma=_sigma(arguments), codec=arguments.codec, crf=arguments.crf,
+      pixel_format=arguments.pixel_format, lossless=arguments.lossless,
+      start=arguments.start, duration=arguments.duration,
+      drop=tuple(arguments.drop), segment=arguments.segment,
+      progressive=arguments.progressive, salvage=arguments.salvage,
+      overwrite=arguments.overwrite, restart=arguments.restart,
+      compare=arguments.compare, compare_as=arguments.compare_as,
+  )
+
+
+def _restore_video(arguments, path, output, model=None, source=None):
+  """Restores a file, or a folder of frames, into a file."""
+  from vidrestore_jax import released
+  from vidrestore_jax.inference import jobs, restoring
+
+  restoring.check_output(
+      [path], output, arguments.overwrite or jobs.has_ended(output)
+  )
+  model = model or _loaded(arguments)
+  sha256 = released.read_card(arguments.model)["weights_sha256"]
+  progress, done = None, 0
+
+  def begun(before, total, notes):
+    nonlocal progress, done
+    done = before
+    for note in notes:
+      print(f"note: {note}.", file=sys.stderr)
+    if before:
+      print(f"goes on after frame {before}.", file=sys.stderr)
+    progress = cli_output.Progress(total, done=before)
+    progress.__enter__()
+
+  def told(count):
+    nonlocal done
+    done = count
+    progress.advance(pathlib.Path(path).name)
+
+  try:
+    frames = restoring.restore_file(
+        path, output, *model, _options(arguments), source=source,
+        model_sha256=sha256, begun=begun, told=told,
+    )
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt(
+        f"stopped after frame {done}; the same command goes on from"
+        f" {output}.vidrestore."
+    ) from None
+  finally:
+    if progress is not None:
+      progress.__exit__()
+  print(f"{output}: {frames} frames.")
+
+
+def _restore_batch(arguments):
+  """Restores several files into a folder; what is there is done."""
+  from vidrestore_jax.inference import jobs
+
+  folder = pathlib.Path(arguments.output)
+  if folder.suffix.lower() in _VIDEOS or arguments.output == "-":
+    raise ValueError(
+        f"Several inputs need a folder as output, but got {folder}."
+    )
+  if arguments.compare:
+    raise ValueError("--compare takes one input at a time.")
+  outputs = {}
+  for path in map(pathlib.Path, arguments.input):
+    suffix = path.suffix.lower()
+    if arguments.lossless or suffix not in _VIDEOS:
+      suffix = ".mkv"
+    output = folder / f"{path.stem}{suffix}"
+    if output in outputs.values():
+      raise ValueError(f"Two inputs would both become {output}. Rename one.")
+    outputs[path] = output
+  model = _loaded(arguments)
+  folder.mkdir(parents=True, exist_ok=True)
+  for path, output in outputs.items():
+    if output.exists() and not arguments.overwrite and not jobs.has_ended(
+        output
+    ):
+      print(f"{output}: is there already.")
+    else:
+      _restore_video(arguments, str(path), str(output), model)
+
+
+# Streams and single frames
+
+
+def _source(arguments, path):
+  """What gives frames: a video file, or a stream of YUV4MPEG2."""
+  from vidrestore_jax.inference import video_reader, y4m
+
+  if path == "-" or path.lower().endswith(".y4m"):
+    if arguments.start is not None or arguments.duration is not None:
+      raise ValueError("--start and --duration are for video files.")
+    # Closed with the process: it is read to its end.
+    file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
+    name = "The stream on standard input" if path == "-" else path
+    return y4m.Y4mReader(file, name, progressive=arguments.progressive)
+  return video_reader.VideoReader(
+      path, start=arguments.start, duration=arguments.duration,
+      progressive=arguments.progressive, salvage=arguments.salvage,
+  )
+
+
+def _restore_stream(arguments, path):
+  """Restores from a pipe, or into one."""
+  from vidrestore_jax.inference import restoring
+
+  output = arguments.output
+  if output != "-" and not output.lower().endswith(".y4m"):
+    if pathlib.Path(output).suffix:
+      raise ValueError(
+          f"A stream is restored into - or a .y4m file or a folder, but got"
+          f" {output}. Pipe it into an encoder: ... restore - - | ffmpeg -i -"
+          f" {output}"
+      )
+    return _restore_to_folder(arguments, path)
+  model, variables = _loaded(arguments)
+  source = _source(arguments, path)
+  total = source.description.frames
+  if output == "-":
+    _stream_into(sys.stdout.buffer, arguments, source, model, variables, total)
+    return
+  restoring.check_output(
+      [path] if path != "-" else [], output, arguments.overwrite
+  )
+  beside = pathlib.Path(f"{output}.partial")
+  try:
+    with beside.open("wb") as file:
+      _stream_into(file, arguments, source, model, variables, total)
+    beside.replace(output)
+  finally:
+    beside.unlink(missing_ok=True)
+
+
+def _stream_into(file, arguments, source, model, variables, total):
+  from vidrestore_jax.inference import restoring
+
+  name = pathlib.Path(source.description.name).name
+  with cli_output.Progress(total) as progress:
+    restoring.restore_frames(
+        source, restoring.y4m_writer(file, source, model.scale), model,
+        variables, sigma=_sigma(arguments),
+        told=lambda _: progress.advance(name),
+    )
+  file.flush()
+
+
+def _restore_to_folder(arguments, path):
+  """Restores a video or a stream into a folder of PNG."""
+  from vidrestore_jax.inference import frames_io, restoring
+
+  output = pathlib.Path(arguments.output)
+  cli_output.check([], output, arguments.overwrite)
+  model, variables = _loaded(arguments)
+  source = _source(arguments, path)
+  white = 255 if source.description.layout.depth == 8 else 65535
+  name = pathlib.Path(source.description.name).name
+  with (
+      cli_output.whole_folder(output) as partial,
+      cli_output.Progress(source.description.frames) as progress,
+  ):
+    count = 0
+
+    def write(frame):
+      nonlocal count
+      frames_io.write_png(
+          partial / f"{count:06}.png", frames_io.to_integers(frame, white)
+      )
+      count += 1
+
+    restoring.restore_frames(
+        source, write, model, variables, sigma=_sigma(arguments),
+        told=lambda _: progress.advance(name),
+    )
+  print(f"{output}: {count} frames.")
+
+
+# Folders of frames
+
+
+def _restore_folders(arguments, given):
+  """Restores a folder of frames, or of such folders."""
+  # Everything that can be refused is refused before the model is loaded.
+  clips = _find_clips(given)
+  given, output = pathlib.Path(given), pathlib.Path(arguments.output)
+  cli_output.check(
+      [given], output, arguments.overwrite, suffixes=(".png", ".tif", ".tiff")
+  )
+  model, variables = _loaded(arguments)
+  sigma = _sigma(arguments)
+  frames = sum(len(paths) for _, paths in clips)
+  with (
+      cli_output.whole_folder(output) as partial,
+      cli_output.Progress(frames) as progress,
+  ):
+    for name, paths in clips:
+      single = paths[0].parent.resolve() == given.resolve()
+      folder = partial if single else partial / name
+      folder.mkdir(parents=True, exist_ok=True)
+      _restore_clip(model, variables, paths, folder, sigma, name, progress)
+  print(f"{output}: {frames} frames of {len(clips)} clip(s).")
+
+
+def _restore_clip(model, variables, paths, folder, sigma, name, progress):
+  """Restores one clip's files into `folder`."""
+  from vidrestore_jax.inference import frames_io, streaming, tiff
+
+  # The first frame is read twice: writing needs its depth before the stream
+  # starts, and the stream runs one frame ahead of writing.
+  _, white = _read_frame(paths[0])
+
+  def read():
+    for path in paths:
+      frame, max_value = _read_frame(path)
+      if max_value != white:
+        raise ValueError(
+            f"{path} has another bit depth than {paths[0].name} (white is"
+            f" {max_value}, not {white}). Frames of one folder have one depth."
+        )
+      yield frame.astype("float32") / max_value
+
+  restored = streaming.restore_stream(
+      model, variables, read(), sigma=sigma, aux=()
+  )
+  for path, result in zip(paths, restored):
+    frame = frames_io.to_integers(result.frames, white)
+    if path.suffix.lower() in tiff.SUFFIXES:
+      (folder / f"{path.stem}.tif").write_bytes(tiff.encode(frame))
+    else:
+      frames_io.write_png(folder / f"{path.stem}.png", frame)
+    progress.advance(name)
+
+
+class _Frames:
+  """A folder of frames as the source of a video; see `VideoReader`."""
+
+  def __init__(self, given, rate):
+    from vidrestore_jax.inference import video_colour, video_reader
+
+    if rate is None:
+      raise ValueError(
+          f"{given} is a folder of frames, which have no rate. Say how many are"
+          " shown in a second: --fps=25."
+      )
+    clips = _find_clips(given)
+    if len(clips) > 1:
+      raise ValueError(
+          f"{given} holds {len(clips)} clips, but a video is one. Name the"
+          f" folder of one: {pathlib.Path(given) / clips[0][0]}."
+      )
+    ((_, self._paths),) = clips
+    frame, _ = _read_frame(self._paths[0])
+    depth = 8 * frame.dtype.itemsize
+    self._kind = frame.dtype
+    self.description = video_reader.Description(
+        str(given), frame.shape[1::-1], "gbrp" if depth == 8 else "gbrp16le",
+        video_colour.Layout("rgb", depth, full=True), video_reader.Tags(),
+        1 / rate, rate, len(self._paths),
+    )
+
+  def pictures(self, first=0, mark=None):
+    """The frames from number `first` on; none is searched for."""
+    del mark
+    from vidrestore_jax.inference import video_reader
+
+    for index, path in enumerate(self._paths[first:], first):
+      frame, _ = _read_frame(path)
+      if frame.dtype != self._kind:
+        raise ValueError(
+            f"{path} has another bit depth than {self._paths[0].name}. Frames"
+            " of one folder have one depth."
+        )
+      planes = tuple(frame[..., channel] for channel in range(3))
+      yield video_reader.Picture(planes, index, 1)
+
+
+def _read_frame(path):
+  """A frame's pixels `[H, W, 3]` and the value of white."""
+  from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
+
+  if path.suffix.lower() not in tiff.SUFFIXES:
+    (frame,), white = folders.read_frames([path])
+    return frame, white
+  frame = tiff.decode(path.read_bytes(), path)
+  return frame, 255 if frame.dtype == "uint8" else 65535
+
+
+def _find_clips(given):
+  """The clips of the input folder, every frame's header looked at."""
+  from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
+
+  suffixes = (*folders.SUFFIXES, *tiff.SUFFIXES)
+  clips = folders.find_clips(given, suffixes=suffixes)
+  for _, paths in clips:
+    _check_frames(paths)
+  return clips
+
+
+def _check_frames(paths):
+  """Reads each file as far as finding damage needs, before an hour is spent.
+
+  Raises:
+    ValueError: a file is no image or cut short or far too large, or the sizes
+      differ.
+  """
+  from PIL import Image
+
+  from vidrestore_jax.data import folders
+  from vidrestore_jax.inference import tiff
+
+  first = None
+  for path in paths:
+    if path.suffix.lower() in tiff.SUFFIXES:
+      frame, _ = _read_frame(path)  # Nothing short of decoding finds damage.
+      first = _alike(path, paths, frame.shape[1::-1], first)
+      continue
+    try:
+      with Image.open(path) as image:
+        size = image.size
+        if image.format == "JPEG":
+          # The entropy code is read, the pixels only at an eighth of the size.
+          image.draft(None, (max(size[0] // 8, 1), max(size[1] // 8, 1)))
+          image.load()
+        else:
+          image.verify()  # A PNG's checksums; decodes nothing.
+    except Image.DecompressionBombError as error:
+      raise folders.too_large(path) from error
+    except (OSError, SyntaxError, ValueError) as error:
+      if isinstance(error, (FileNotFoundError, PermissionError)):
+        raise
+      raise ValueError(
+          f"{path} cannot be read: {error}. It is damaged or cut short; replace"
+          " or remove it. Nothing was restored."
+      ) from error
+    first = _alike(path, paths, size, first)
+
+
+def _alike(path, paths, size, first):
+  """The size of a clip's frames; ValueError unless this one has it."""
+  if first is not None and size != first:
+    raise ValueError(
+        f"{path} is {size[0]}x{size[1]}, but {paths[0].name} beside it is"
+        f" {first[0]}x{first[1]}. Frames of one folder are one clip and have"
+        " one size."
+    )
+  return size
+
+
+def _rate(text):
+  """Frames per second: "25" or "30000/1001"."""
+  try:
+    rate = fractions.Fraction(text)
+  except (ValueError, ZeroDivisionError):
+    rate = fractions.Fraction(0)
+  if not 0 < rate <= 1000:
+    raise argparse.ArgumentTypeError(f"{text} is no rate such as 25")
+  return rate
+
+
+def _seconds(text):
+  """Seconds of "90", "1:30" or "0:01:30.5"."""
+  seconds = fractions.Fraction(0)
+  try:
+    for part in text.split(":"):
+      seconds = 60 * seconds + fractions.Fraction(part)
+  except (ValueError, ZeroDivisionError):
+    seconds = fractions.Fraction(-1)
+  if seconds < 0:
+    raise argparse.ArgumentTypeError(f"{text} is no time such as 90 or 1:30")
+  return seconds

@@ -1,0 +1,235 @@
+"""What a restoration will take, before anything of it is run.
+
+Memory is read from the compiled programs, the same that the stream runs: their
+temporary buffers and results, the weights, and the frames that wait on the
+device for their windows. Time is that of one frame, of grey, run once after it
+was compiled. Neither depends on what frames show.
+"""
+
+import dataclasses
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+
+from vidrestore_jax.inference import streaming, tiling
+
+# On a CPU convolutions allocate beside what XLA plans. Measured on FastDVDnet,
+# DnCNN and Noise2Noise of 50 to 700 MB: a share of the buffers, and some more,
+# come within 7 % of what the process grows by.
+_CPU_SHARE, _CPU_BYTES = 0.4, 40_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a restoration takes.
+
+  Attributes:
+    size: (H, W) of the frames.
+    frames: how many there are, or None where that is not known.
+    tile: side of the tiles, None for whole frames.
+    tiles: how many a frame is cut into.
+    memory: bytes on the device at once; on a CPU they are the computer's own,
+      on top of what a process that has loaded jax and the model takes.
+    available: bytes that the device has free, or None where that is not known.
+    seconds_per_frame: of computing alone; None where it does not fit.
+    compile_seconds: what compiling took, which a kept program saves.
+    flops: floating-point operations for a frame as XLA counts them, or None.
+    device: what it is, as XLA names it.
+  """
+
+  size: tuple[int, int]
+  frames: int | None
+  tile: int | None
+  tiles: int
+  memory: int
+  available: int | None
+  seconds_per_frame: float | None
+  compile_seconds: float
+  flops: float | None
+  device: str
+
+  @property
+  def fits(self) -> bool:
+    """Whether there is memory enough, as far as that is known."""
+    return self.available is None or self.memory <= self.available
+
+  @property
+  def seconds(self) -> float | None:
+    """For all frames, compiling included; None where either is not known."""
+    if self.frames is None or self.seconds_per_frame is None:
+      return None
+    return self.compile_seconds + self.frames * self.seconds_per_frame
+
+  def __str__(self):
+    height, width = self.size
+    frames = "frames" if self.frames is None else f"{self.frames} frames"
+    lines = [f"{frames} of {width}x{height} on {self.device}"]
+    if self.tile:
+      lines.append(f"in {self.tiles} tiles of {self.tile}x{self.tile} each")
+    free = ""
+    if self.available is not None:
+      free = f" of {_gigabytes(self.available)} free"
+    lines.append(f"memory: {_gigabytes(self.memory)}{free}")
+    if not self.fits:
+      lines.append("This does not fit.")
+    if self.seconds_per_frame is not None:
+      lines.append(
+          f"time: {self.seconds_per_frame:.3g} s a frame, and"
+          f" {self.compile_seconds:.1f} s to compile, once"
+      )
+    if self.seconds is not None:
+      lines.append(f"in all: {_duration(self.seconds)}")
+    return "\n".join(lines)
+
+
+def make(
+    model,
+    variables,
+    size: tuple[int, int],
+    *,
+    frames: int | None = None,
+    tile: int | None = None,
+    chunk: tuple[int, int] | None = None,
+    available: int | None = None,
+) -> Plan:
+  """Plans a restoration; halves the tiles until it fits.
+
+  Args:
+    model: a restoration model.
+    variables: its variables.
+    size: (H, W) of the frames.
+    frames: how many there are; needed by a bidirectional model without chunks.
+    tile: side of the tiles; None: whole frames as long as they fit.
+    chunk: as `streaming.restore_stream` has it.
+    available: bytes to fit into; None: what the device has free.
+
+  Returns:
+    The first plan that fits, or, where none does, the last that was tried.
+
+  Raises:
+    ValueError: the model does not restore, or does not suit the tile, or the
+      clip's length is needed.
+  """
+  streaming.check_streams(model)
+  length = 1
+  if getattr(model, "bidirectional", False):
+    if chunk is None and frames is None:
+      raise ValueError(
+          f"{type(model).__name__} takes a whole clip, so its plan needs the"
+          " number of frames, or a chunk."
+      )
+    length = chunk[0] + 2 * chunk[1] if chunk else frames
+    length = min(length, frames or length)
+  if available is None:
+    available = free_memory()
+  while True:
+    plan, compiled = _compiled(
+        model, variables, size, frames, tile, length, available
+    )
+    if plan.fits:
+      return dataclasses.replace(
+          plan, seconds_per_frame=_timed(compiled, length, chunk, plan.tiles)
+      )
+    if model.halo is None:
+      return plan
+    side = max((tile or max(size)) // 2, tiling.advisable(model))
+    if side >= (tile or max(size)):
+      return plan
+    tile = side
+
+
+def free_memory() -> int | None:
+  """Bytes that the default device has free, or None where it does not say."""
+  device = jax.local_devices()[0]
+  statistics = device.memory_stats()
+  if statistics and "bytes_limit" in statistics:
+    return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+  if device.platform != "cpu":
+    return None
+  try:
+    with open("/proc/meminfo", encoding="ascii") as file:
+      for line in file:
+        if line.startswith("MemAvailable:"):
+          return int(line.split()[1]) * 1024
+  except OSError:
+    pass
+  try:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+  except (AttributeError, OSError, ValueError):
+    return None
+
+
+def _compiled(model, variables, size, frames, tile, length, available):
+  """The plan but for the time of a frame, and [(program, its arguments)]."""
+  shown, tiles = size, 1
+  if tile is not None:
+    padded = tuple(side + -side % model.stride for side in size)
+    cut = tiling.tiles(model, padded, tile)
+    rows, columns = cut[0]
+    shown, tiles = (rows.stop, columns.stop), len(cut)
+  programs, made = streaming.programs(model, variables, shown, length=length)
+  start = time.perf_counter()
+  compiled = []
+  for function, arguments in programs:
+    program = function.lower(*arguments).compile()
+    compiled.append((program, arguments[2:]))  # Two are static.
+  seconds = time.perf_counter() - start
+  weights = _bytes(variables)
+  held, most, flops = 0, 0, 0.0
+  for program, (_, *inputs) in compiled:
+    memory = program.memory_analysis()
+    # Of each of a frame's windows, all frames wait; and one result.
+    held += _bytes(inputs) + memory.output_size_in_bytes
+    most = max(most, memory.temp_size_in_bytes)
+    cost = program.cost_analysis() or {}
+    flops += cost.get("flops", float("nan"))
+  device = jax.local_devices()[0]
+  if device.platform == "cpu":
+    most += int(_CPU_SHARE * most) + _CPU_BYTES
+  return Plan(
+      size=tuple(size),
+      frames=frames,
+      tile=tile,
+      tiles=tiles,
+      memory=weights + tiles * held + most,
+      available=available,
+      seconds_per_frame=None,
+      compile_seconds=seconds,
+      flops=flops * tiles / made if flops == flops else None,
+      device=device.device_kind,
+  ), compiled
+
+
+def _timed(compiled, length, chunk, tiles) -> float:
+  """Seconds for one frame."""
+  def grey(leaf):
+    return jnp.full(getattr(leaf, "shape", ()), 0.5, jnp.float32)
+
+  total = 0.0
+  for program, arguments in compiled:
+    given = jax.tree.map(grey, arguments)
+    jax.block_until_ready(program(*given))  # The first one is slower.
+    start = time.perf_counter()
+    jax.block_until_ready(program(*given))
+    total += time.perf_counter() - start
+  return total * tiles / (chunk[0] if chunk else length)
+
+
+def _bytes(tree) -> int:
+  return sum(
+      leaf.size * leaf.dtype.itemsize
+      for leaf in jax.tree.leaves(tree)
+      if hasattr(leaf, "dtype")
+  )
+
+
+def _gigabytes(count):
+  return f"{count / 1e9:.2f} GB"
+
+
+def _duration(seconds):
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02}:{seconds:02}"
