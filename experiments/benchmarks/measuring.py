@@ -74,8 +74,9 @@ def largest(found, wanted) -> float:
 
 
 def psnr(found, wanted) -> float:
-  """dB between two frames in [0, 1]; 200 where they are equal."""
-  mse = np.square(np.float64(found) - np.float64(wanted)).mean()
+  """dB; the peak is 1, or the largest value above. 200 where they are equal."""
+  peak = max(1, np.abs(np.float64(wanted)).max())
+  mse = np.square((np.float64(found) - np.float64(wanted)) / peak).mean()
   return float(-10 * np.log10(max(mse, 1e-20)))
 
 
