@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from configs import common
-from experiments import configuration, job, train, validation
+from experiments import (
+    configuration,
+    distillation_weights,
+    job,
+    train,
+    validation,
+)
 from vidrestore_jax import data
 from vidrestore_jax.data import pipeline, procedural
 from vidrestore_jax.data.raw import PATTERN
@@ -41,7 +47,9 @@ def jobs(config):
 
 def load(file, variant):
   name = ROOT / "configs" / f"{file}.py"
-  return configuration.load(f"{name}:{variant}" if variant else str(name))
+  return distillation_weights.with_any_weights(
+      configuration.load(f"{name}:{variant}" if variant else str(name))
+  )
 
 
 def fewest_frames(config, model):

@@ -199,7 +199,7 @@ def test_without_a_teacher_nothing_starts(tmp_path):
 
 def test_the_weights_make_each_part_a_tenth(whole, tmp_path, capsys):
   arguments = [
-      f"--config={TINY}",
+      f"--config={TINY}:unweighted",
       f"--config.task.teacher.init_from={whole}/pretrain/teacher/model",
       f"--config.init_from={whole}/pretrain/base/model",
       "--batches=2",
