@@ -16,13 +16,7 @@ import sys
 
 import numpy as np
 
-from experiments import (
-    commands,
-    evaluation,
-    figures,
-    fitvnet_tables,
-    std_tables,
-)
+from experiments import commands, evaluation, figures, std_tables
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
@@ -84,8 +78,8 @@ def _run(arguments):
   if arguments.frames is not None and arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")
   folders.find_clips(arguments.data)
-  found, _ = fitvnet_tables.restorers(
-      arguments.model, names=std_tables.NAMES, scale=std_tables.SCALE
+  found, _ = evaluation.restorers(
+      arguments.model, std_tables.NAMES, scale=std_tables.SCALE
   )
   folder = pathlib.Path(arguments.out)
   folder.mkdir(parents=True, exist_ok=True)
