@@ -26,7 +26,7 @@ def _restore(given, output, model, stop=(), **options):
   """Restores; stopped after each number in `stop`, and begun again."""
   stop, begun = list(stop), []
 
-  def told(done):
+  def told(done, known):
     if stop and done == stop[0]:
       stop.pop(0)
       raise Killed
@@ -106,7 +106,7 @@ def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
   options = Options(lossless=True, segment=3)
   stopped = iter(range(20))
 
-  def told(done):
+  def told(done, known):
     if done == 8 and next(stopped) == 0:
       raise Killed
 
@@ -142,10 +142,10 @@ def test_a_job_that_was_killed_as_it_ended_has_ended(
     with pytest.raises(Killed):
       restoring.restore_file(given, output, *model, options)
   assert output.exists() == (moment == "unlink")
-  frames = restoring.restore_file(
-      given, output, *model, options, told=told.append
+  outcome = restoring.restore_file(
+      given, output, *model, options, told=lambda done, _: told.append(done)
   )
-  assert frames == 11 and not told
+  assert outcome.frames == 11 and not told
   assert os.listdir(tmp_path) == ["out.mkv"]
   assert VideoReader(output).description.frames == 11
   with pytest.raises(FileExistsError, match="--overwrite"):
