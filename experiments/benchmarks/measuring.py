@@ -1,0 +1,245 @@
+"""What the benchmarks share: the machine, the clock, errors, the report.
+
+Imports nothing but jax, numpy and, if it is there, torch, so that it runs on an
+accelerator where nothing else is installed.
+"""
+
+import contextlib
+import importlib.metadata
+import math
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from experiments import commands
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+def machine() -> dict:
+  """Processor, accelerators, driver, versions and threads, for the report."""
+  cpu = platform.processor() or platform.machine()
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+      if line.startswith("model name"):
+        cpu = line.partition(": ")[2]
+        break
+  cards = None
+  if shutil.which("nvidia-smi"):
+    query = "--query-gpu=name,driver_version,memory.total"
+    cards = subprocess.run(
+        ["nvidia-smi", query, "--format=csv,noheader"],
+        capture_output=True, text=True, timeout=30, check=False,
+    ).stdout.strip()
+  versions = {"python": platform.python_version()}
+  for name in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[name] = importlib.metadata.version(name)
+  return {
+      "platform": platform.platform(),
+      "cpu": cpu,
+      "cpus": len(os.sched_getaffinity(0)),
+      "cards": cards,
+      "backend": jax.default_backend(),
+      "devices": [device.device_kind for device in jax.devices()],
+      "xla_flags": os.environ.get("XLA_FLAGS", ""),
+      "versions": versions,
+  }
+
+
+# Errors
+
+
+def relative(found, wanted) -> float:
+  """|found - wanted| / |wanted| over all leaves, in float64; NaN stays."""
+  pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(wanted)))
+  difference = sum(_square(np.float64(f) - np.float64(w)) for f, w in pairs)
+  size = sum(_square(np.float64(w)) for _, w in pairs)
+  return math.sqrt(difference / size) if size else math.sqrt(difference)
+
+
+def largest(found, wanted) -> float:
+  """The largest difference, in units of the largest value where above 1."""
+  found, wanted = (np.asarray(x, np.float64) for x in (found, wanted))
+  return float(np.abs(found - wanted).max() / max(1, np.abs(wanted).max()))
+
+
+def psnr(found, wanted) -> float:
+  """dB between two frames in [0, 1]; 200 where they are equal."""
+  mse = np.square(np.float64(found) - np.float64(wanted)).mean()
+  return float(-10 * np.log10(max(mse, 1e-20)))
+
+
+def _square(x):
+  return float(np.square(x).sum())
+
+
+def check(error: float, bound: float, **more) -> dict:
+  """A row of the report that says whether the error is in its bound."""
+  return {"error": error, "bound": bound, "ok": bool(error <= bound), **more}
+
+
+# Time
+
+
+def compile_program(function, *args, donate=()):
+  """(program, seconds of tracing and of compiling, bytes it reserves)."""
+  start = time.perf_counter()
+  lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+  traced = time.perf_counter()
+  program = lowered.compile()
+  compiled = time.perf_counter()
+  about = {"trace_s": traced - start, "compile_s": compiled - traced}
+  memory = program.memory_analysis()
+  if memory is not None:
+    about["program_bytes"] = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+  return program, about
+
+
+def alternate(
+    sides: Mapping[str, Callable[[], object]],
+    repeats: int,
+    *,
+    warmup: int = 3,
+) -> dict[str, dict]:
+  """Times calls that wait for their result, the sides in turns.
+
+  Args:
+    sides: a call by name.
+    repeats: timed calls of each.
+    warmup: calls of each before, whose first is kept as `first_s`.
+
+  Returns:
+    For each side what `summary` gives, and `first_s`.
+  """
+  first, seconds = {}, {name: [] for name in sides}
+  for name, call in sides.items():
+    first[name] = _clock(call)
+    for _ in range(warmup - 1):
+      call()
+  for _ in range(repeats):
+    for name, call in sides.items():
+      seconds[name].append(_clock(call))
+  return {
+      name: {**summary(times), "first_s": first[name]}
+      for name, times in seconds.items()
+  }
+
+
+def summary(seconds: list[float]) -> dict:
+  """Median, quartiles, extremes and the times themselves."""
+  low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+  return {
+      "median_s": statistics.median(seconds),
+      "quartiles_s": [low, high],
+      "min_s": min(seconds),
+      "max_s": max(seconds),
+      "seconds": seconds,
+  }
+
+
+def _clock(call):
+  start = time.perf_counter()
+  call()
+  return time.perf_counter() - start
+
+
+# The report
+
+
+class Report:
+  """Rows that are printed and written as they come.
+
+  A row that fails is noted and the next one runs; rows that the budget leaves
+  no time for are named as skipped.
+
+  Attributes:
+    content: what the JSON holds: `machine`, `rows`, `failed`, `skipped`.
+  """
+
+  def __init__(self, path, budget: float, about: dict):
+    """Starts the clock of `budget` seconds; `path` None writes nothing."""
+    self._path, self._budget = path, budget
+    self._start = time.perf_counter()
+    self.content = {**about, "rows": [], "failed": [], "skipped": []}
+
+  @property
+  def left(self) -> float:
+    """Seconds of the budget that are left."""
+    return self._budget - (time.perf_counter() - self._start)
+
+  def row(self, name: str, function: Callable[[], dict]) -> dict | None:
+    """Adds what `function` returns; what stops it, or `ok` False, fails."""
+    if self.left <= 0:
+      self.content["skipped"].append(name)
+      print(f"{name}: skipped, the budget is used up", flush=True)
+      self.write()
+      return None
+    start = time.perf_counter()
+    try:
+      found = _finite(function())
+    # Whatever a driver, a compiler or the other library may raise.
+    except Exception as error:
+      traceback.print_exc()
+      text = f"{type(error).__name__}: {error}"
+      found = {"ok": False, "raised": text[:2000]}
+    found = {"name": name, **found, "row_s": time.perf_counter() - start}
+    self.content["rows"].append(found)
+    if not found.get("ok", True):
+      self.content["failed"].append(name)
+    print(_line(found), flush=True)
+    self.write()
+    return found
+
+  def write(self):
+    """Writes the JSON, so that a run that is killed leaves what it had."""
+    if self._path:
+      self.content["elapsed_s"] = time.perf_counter() - self._start
+      commands.write_json(self._path, self.content)
+
+
+def _finite(value):
+  """The value with None for NaN and infinity, which JSON does not have."""
+  if isinstance(value, Mapping):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(item) for item in value]
+  if isinstance(value, (float, np.floating)):
+    return float(value) if math.isfinite(value) else None
+  return value
+
+
+def _line(row):
+  """A row as a line of text."""
+  parts = []
+  if "raised" in row:
+    parts.append(row["raised"].splitlines()[0][:200])
+  if row.get("bound") is not None:
+    error = "not finite" if row["error"] is None else f"{row['error']:.2g}"
+    parts.append(f"error {error} (bound {row['bound']:.2g})")
+  for side, times in row.get("sides", {}).items():
+    parts.append(
+        f"{side} {1e3 * times['median_s']:.2f} ms"
+        f" ({1e3 * times['min_s']:.2f} to {1e3 * times['max_s']:.2f})"
+    )
+  parts += [
+      f"{key} {row[key]:.4g}"
+      for key in ("ratio", "psnr", "tflops", "trace_s", "compile_s")
+      if row.get(key) is not None
+  ]
+  verdict = "" if row.get("ok", True) else "FAILED "
+  return f"{verdict}{row['name']}: {'; '.join(parts)} [{row['row_s']:.1f} s]"
