@@ -94,7 +94,7 @@ class Resume(NamedTuple):
     known: of the frames that are given before the first new one.
     again: how many of those the model is shown again; see `look_back`.
     state: leaves of a recurrent model's state after the last of them.
-    layout: (tile, bucket), as the last of them was restored.
+    layout: of the last of them, see `Result`.
   """
 
   known: Sequence[Known]
@@ -110,7 +110,7 @@ class Result(NamedTuple):
     frame: float32 `[H, W, C]`, not clipped.
     known: of the frame that was given.
     state: a recurrent model's after it, where that was asked for.
-    layout: (tile, bucket).
+    layout: (tile, bucket) of the frame after it.
   """
 
   frame: np.ndarray

@@ -118,7 +118,7 @@ def make(
     available: bytes to fit into; None: what the device has free.
 
   Returns:
-    The plan.
+    The first plan that fits, or, where none does, the one that takes least.
 
   Raises:
     ValueError: the model does not restore, or does not suit the tile or the
@@ -134,10 +134,10 @@ def make(
       )
     length = chunk[0] + 2 * chunk[1] if chunk else frames
     length = min(length, frames or length)
-  *_, (plan, compiled) = _attempts(
+  plan, compiled = _best(list(_attempts(
       model, variables, tuple(size), tile, bucket, frames=frames,
       length=length, available=available,
-  )
+  )))
   if plan.fits:
     # What chunks share is made again in each.
     made = min(chunk[0], length) if chunk else length
@@ -171,18 +171,25 @@ def layout(
     if bucket == "auto":
       bucket = None if tile else tiling.usual_bucket(model, size)
     return tile, bucket
-  attempts = _attempts(model, variables, tuple(size), tile, bucket, aux=aux)
-  plans = [plan for plan, _ in attempts]
-  plan = plans[-1]
-  if plan.tile:
-    height, width = size
+  attempts = list(
+      _attempts(model, variables, tuple(size), tile, bucket, aux=aux)
+  )
+  plan, _ = _best(attempts)
+  if len(attempts) > 1:
+    (whole, _), (height, width) = attempts[0], size
     fit = "give the same frames" if plan.fits else "may not fit either"
+    tiles = f"tiles of {plan.tile}x{plan.tile}" if plan.tile else "them"
     note(
         f"whole frames of {width}x{height} would take"
-        f" {_gigabytes(plans[0].memory)} and {_gigabytes(plan.available)} are"
-        f" free; going on with tiles of {plan.tile}x{plan.tile}, which {fit}"
+        f" {_gigabytes(whole.memory)} and {_gigabytes(plan.available)} are"
+        f" free; going on with {tiles}, which {fit}"
     )
   return plan.tile, plan.bucket
+
+
+def _best(attempts):
+  """Of plans with programs the one that fits, or else takes least."""
+  return min(attempts, key=lambda pair: (not pair[0].fits, pair[0].memory))
 
 
 def _attempts(
