@@ -116,8 +116,10 @@ def test_strength():
   )
   with pytest.raises(ValueError, match=r"between 0 .* and 1 .* got 1.5"):
     strong(frame, restored, 1.5)
-  with pytest.raises(ValueError, match="enlarges takes no strength"):
+  with pytest.raises(ValueError, match="frames of one size"):
     strong(frame, restored.repeat(2, 0), 0.5)
+  with pytest.raises(ValueError, match="a model that enlarges takes none"):
+    noise_estimation.check_strength(0.5, 4)
 
 
 def test_a_plot_shows_estimates_and_stated_levels(tmp_path):
