@@ -238,7 +238,9 @@ def _line(row):
     )
   parts += [
       f"{key} {row[key]:.4g}"
-      for key in ("ratio", "psnr", "tflops", "trace_s", "compile_s")
+      for key in (
+          "ratio", "psnr", "gradient_error", "tflops", "trace_s", "compile_s"
+      )
       if row.get(key) is not None
   ]
   verdict = "" if row.get("ok", True) else "FAILED "
