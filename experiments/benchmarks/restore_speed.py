@@ -1,7 +1,7 @@
 """How fast is `vidrestore restore`, beside PyTorch and FFmpeg's denoisers?
 
-  python -m experiments.benchmarks.restore_speed [--video=FILE] [--size=640x360] \\
-      [--frames=24] [--threads=2] [--repeats=3] [--json=OUT]
+  python -m experiments.benchmarks.restore_speed [--size=640x360] \\
+      [--frames=24] [--threads=2] [--repeats=3] [--model=FOLDER] [--json=OUT]
 
 Frames per second of one stream of noisy frames, every side in turns:
 
@@ -220,7 +220,7 @@ def _run(arguments):
         f" {arguments.frames}, {arguments.repeats} and {arguments.threads}."
     )
   size = tuple(int(side) for side in arguments.size.split("x"))
-  model = released.load(arguments.model or released.default_folder())
+  model = released.load(arguments.model or released.PACKAGED)
   clip = noisy_clip(size, arguments.frames)
   about = measuring.machine() | {"threads": arguments.threads}
   print(
@@ -245,7 +245,8 @@ def _run(arguments):
     write_video(video, clip)
     shares = parts(video, model, arguments.repeats)
   print(f"Measured in {time.perf_counter() - start:.0f} s.\n")
-  print("| side | frames/s (median) | slowest to fastest |\n| --- | --- | --- |")
+  print("| side | frames/s (median) | slowest to fastest |")
+  print("| --- | --- | --- |")
   for name, row in (times | shares["sides"]).items():
     rates = (
         arguments.frames / row[key] for key in ("median_s", "max_s", "min_s")
