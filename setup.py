@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vidrestore_jax", "vidrestore_jax.*"]),
-    package_data={"vidrestore_jax": ["py.typed"]},
+    package_data={"vidrestore_jax": ["py.typed", "pretrained/*/*"]},
     # The accelerator's jax (jax[cuda13], jax[tpu]) is the user's to choose;
     # plain jax runs on the CPU. Lower bounds are the oldest versions tested.
     install_requires=[

@@ -1,7 +1,8 @@
 """Space-time distillation on Vimeo-90K: table 2 of its supplementary.
 
   python -m experiments.main --config=configs/std_vimeo.py:fastdvdnet_std \\
-      --config.task.teacher.init_from=EDVR --workdir=DIR
+      --config.task.teacher.init_from=EDVR --workdir=DIR \\
+      --config.task.lambda_sd=SD --config.task.lambda_td=TD
 
 EDVR is a released folder: what configs/edvr_vimeo.py left, or converted weights
 (vidrestore convert). Any model of super-resolution by 4 that tells its features
@@ -34,10 +35,10 @@ beside a bicubic of .6347 and .8568; the whole table, of finished runs: python
   (c) pretrained, trained   --config.task.conv_lstm.init_from=PREDICTOR
 
 with PREDICTOR of configs/conv_lstm_prediction.py. The paper's main text was not
-at hand: patch, batch, rate and iterations here are choices. The two weights are
-placeholders (1e-3 and 1): what they should be depends on teacher and student,
-both trained, and is measured before the first command, which takes what this
-one prints:
+at hand: patch, batch, rate and iterations here are choices. The two weights, SD
+and TD, depend on teacher and student, both trained: they are None here, which
+nothing trains with, and this command, before the first, measures and prints
+them (BASE is a student that was trained alone for a while):
 
   python -m experiments.distillation_weights --config=configs/std_vimeo.py \\
       --config.task.teacher.init_from=EDVR --config.init_from=BASE
@@ -67,7 +68,13 @@ STUDENTS = {
     "vespcn": {"name": "vespcn", "preset": "std_scale"},
     "vsrnet": {"name": "vsrnet", "preset": "std_scale", "motion": False},
 }
-SCHEMES = {"base": (0, 0), "sd": (1, 0), "td": (0, 1), "std": (1, 1)}
+# Weights of space and time; None is one that is to be measured.
+SCHEMES = {
+    "base": (0.0, 0.0),
+    "sd": (None, 0.0),
+    "td": (0.0, None),
+    "std": (None, None),
+}
 VARIANTS = ("", *(f"{s}_{scheme}" for s in STUDENTS for scheme in SCHEMES))
 
 
@@ -83,27 +90,30 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.optimizer = common.adamw(2e-4, b2=0.99, weight_decay=0.0)
   common.super_resolution(config)
   common.vimeo_to_vid4(config)
-  space, time = SCHEMES[scheme]
   config.task = task(
-      space * 1e-3, time * 1.0, teacher=edvr_vimeo.network(), features=64
+      *SCHEMES[scheme], teacher=edvr_vimeo.network(), features=64
   )
   return config
 
 
 def task(
-    lambda_sd: float, lambda_td: float, *, teacher: dict, features: int
+    lambda_sd: float | None,
+    lambda_td: float | None,
+    *,
+    teacher: dict,
+    features: int,
 ) -> dict:
   """`config.task`: distillation, or the student alone where no weight is.
 
   Alone it is trained on the very same frames by the same reconstruction loss.
 
   Args:
-    lambda_sd: weight of the space distillation.
-    lambda_td: weight of the time distillation.
+    lambda_sd: weight of the space distillation; None: to be measured.
+    lambda_td: weight of the time distillation; None: to be measured.
     teacher: name and arguments of a model.
     features: channels of the ConvLSTM.
   """
-  if not (lambda_sd or lambda_td):
+  if lambda_sd == lambda_td == 0:
     return {
         "name": "restoration",
         "degradation": None,

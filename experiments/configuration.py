@@ -164,9 +164,11 @@ def _convert(path: str, text: str, old):
       return float(text)
     value = ast.literal_eval(text)
   except (KeyError, ValueError, SyntaxError):
+    allowed = "value that Python reads, such as 0.1"
+    if old is not None:
+      allowed = f"value of type {kind.__name__}"
     raise ValueError(
-        f"{path} is {old!r} and takes a value of type {kind.__name__}, but got"
-        f" {text!r}."
+        f"{path} is {old!r} and takes a {allowed}, but got {text!r}."
     ) from None
   if kind is tuple:  # "30" and "10,30" are both lists of sigmas.
     return value if isinstance(value, tuple) else (value,)

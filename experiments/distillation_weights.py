@@ -80,6 +80,15 @@ def measure(config, count: int) -> dict[str, float]:
   return {name: value / count for name, value in sums.items()}
 
 
+def with_any_weights(config):
+  """The config with 1 for weights of distillation that are still None."""
+  config = config.copy_and_resolve_references()
+  for argument in _PARTS.values():
+    if config.task.get(argument, 0) is None:
+      config.task[argument] = 1.0
+  return config
+
+
 def weights(means: dict[str, float], share: float) -> dict[str, float]:
   """`lambda_sd`, `lambda_td` that make a loss `share` of the reconstruction's.
 
@@ -123,7 +132,7 @@ def run(argv: list[str]) -> dict:
   )
   with tempfile.TemporaryDirectory() as nowhere:  # No run has started.
     config = jobs.resolve(config, pathlib.Path(nowhere))
-  means = measure(config, args.batches)
+  means = measure(with_any_weights(config), args.batches)
   found = weights(means, args.share)
   for name, value in means.items():
     print(f"{name:<20} {value:.4g}")

@@ -193,6 +193,48 @@ def first_stage(name: str) -> tuple[Restorer, dict[str, str]] | None:
   }
 
 
+def restorers(
+    text: str,
+    names: Mapping[str, str],
+    *,
+    aux=streaming.AUX,
+    stages: bool = False,
+    scale: int = 1,
+) -> tuple[dict, dict]:
+  """What --model names, as ({name: restorer}, {name: about}).
+
+  Args:
+    text: "NAME_OR_FOLDER" or "NAME=FOLDER", joined by commas.
+    names: {what a person may call a model in short: how the paper calls it}.
+    aux: what models give beside frames, as in `streaming.restore_clip`.
+    stages: name the first stage of a model of two as well.
+    scale: as in `restorer`.
+
+  Raises:
+    ValueError, FileNotFoundError: no such model, or one name twice.
+  """
+  found, abouts = {}, {}
+  for part in filter(None, text.split(",")):
+    name, _, folder = part.rpartition("=")
+    restore, about = restorer(folder, aux=aux, scale=scale)
+    label = name or about["name"]
+    label = names.get(label, label)
+    if label in found:
+      raise ValueError(
+          f"--model has {label} twice. Give each its own name:"
+          f" --model=first=FOLDER,second=FOLDER."
+      )
+    found[label], abouts[label] = restore, about
+    # The unsupervised variant can at best equal its first stage: both stand in
+    # the tables.
+    if stages and (stage := first_stage(folder)) is not None:
+      label += STAGE_ONE
+      found[label], abouts[label] = stage
+  if not found:
+    raise ValueError("--model names no model; give one, such as median3.")
+  return found, abouts
+
+
 def _method(name, scale) -> Restorer:
   if name in INPUTS:
     return None

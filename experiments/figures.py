@@ -28,6 +28,7 @@ GROUND, INK, FAINT = "#14171c", "#e8eaed", "#9aa3ad"
 BOXES = ("#5ad1ff", "#ffc857")  # The crops' frames, seen on any picture.
 PANEL, GAP, LABEL = 480, 10, 38  # Pixels.
 CROP_ZOOM = 3
+_LEGEND_COLUMNS = 3
 # One scale for every error map, so that pictures of two runs compare. The
 # mean absolute error of noise of sigma 50 is 40 levels.
 ERROR_PEAK = 32.0 / 255.0
@@ -370,7 +371,8 @@ class Panel:
 
 # What is drawn of metrics.jsonl, in this order; names are matched whole.
 PANELS = (
-    Panel("loss and its parts", "loss|mse|rate_loss", log=True),
+    # Of distillation the parts as they are weighted.
+    Panel("loss and its parts", r"loss|mse|(?!space|time)\w+_loss", log=True),
     Panel("rate of the latent", "bits_per_pixel", "bits per pixel", log=True),
     Panel("end-point error", "(eval/)?.*end_point_error.*", "pixels", log=True),
     Panel("PSNR of evaluation clips", "eval/.*psnr.*", "dB"),
@@ -447,8 +449,13 @@ def training_curves(history, theme: Theme, marks=None) -> Figure | None:
         ax.plot(steps, values, **style)
     last = max(steps[-1] for steps, _ in curves.values())
     _mark(ax, theme, marks or {}, last)
+    lines = -(-len(names) // _LEGEND_COLUMNS)
     ax.set_title(
-        panel.title, loc="left", fontsize=11, color=theme.ink, pad=22
+        panel.title,
+        loc="left",
+        fontsize=11,
+        color=theme.ink,
+        pad=7 + 15 * lines,
     )
     ax.set_ylabel(panel.unit)
     ax.set_xlabel("step")
@@ -684,7 +691,7 @@ def _legend(ax, theme):
       frameon=False,
       labelcolor=theme.ink,
       fontsize=9,
-      ncols=3,
+      ncols=_LEGEND_COLUMNS,
       loc="lower left",
       bbox_to_anchor=(-0.02, 1.0),  # Above the axes, where no line runs.
       borderaxespad=0.1,

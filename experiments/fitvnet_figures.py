@@ -208,8 +208,10 @@ def _run(arguments):
   sigma = arguments.sigma
   if sigma is not None and not 0 <= sigma <= 255:
     raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
-  found, _ = fitvnet_tables.restorers(
-      arguments.model, aux=(*streaming.AUX, "pre_denoised")
+  found, _ = evaluation.restorers(
+      arguments.model,
+      fitvnet_tables.VARIANTS,
+      aux=(*streaming.AUX, "pre_denoised"),
   )
   if None in found.values():
     raise ValueError(

@@ -32,7 +32,6 @@ from experiments import (
 )
 from vidrestore_jax import data
 from vidrestore_jax.data import degraded, folders
-from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation, protocols
 
 PAPER = "Wang et al., arXiv:2001.00346"
@@ -85,47 +84,6 @@ def columns(table: int, mixed: str) -> list[Column]:
     published = paper_numbers.column("vimeo700_mixed", 25)
     columns.insert(0, Column("sigma 25", 25, None, published))
   return columns
-
-
-def restorers(
-    text: str,
-    *,
-    names=VARIANTS,
-    aux=streaming.AUX,
-    stages: bool = False,
-    scale: int = 1,
-) -> tuple[dict, dict]:
-  """What --model names, as ({name: restorer}, {name: about}).
-
-  Args:
-    text: "NAME_OR_FOLDER" or "NAME=FOLDER", joined by commas.
-    names: {what a person may call a model in short: how the paper calls it}.
-    aux: what models give beside frames, as in `streaming.restore_clip`.
-    stages: name the first stage of a model of two as well.
-    scale: as in `evaluation.restorer`.
-
-  Raises:
-    ValueError, FileNotFoundError: no such model, or one name twice.
-  """
-  found, abouts = {}, {}
-  for part in filter(None, text.split(",")):
-    name, _, folder = part.rpartition("=")
-    restore, about = evaluation.restorer(folder, aux=aux, scale=scale)
-    label = names.get(name, name) or about["name"]
-    if label in found:
-      raise ValueError(
-          f"--model has {label} twice. Give each its own name:"
-          f" --model=first=FOLDER,second=FOLDER."
-      )
-    found[label], abouts[label] = restore, about
-    # The unsupervised variant can at best equal its first stage: both stand in
-    # the tables.
-    if stages and (stage := evaluation.first_stage(folder)) is not None:
-      label += evaluation.STAGE_ONE
-      found[label], abouts[label] = stage
-  if not found:
-    raise ValueError("--model names no model; give one, such as median3.")
-  return found, abouts
 
 
 def clips(
@@ -255,7 +213,9 @@ def _run(arguments):
   check_clip_arguments(arguments)
   commands.check_json(arguments.json)
   number = arguments.table
-  found, abouts = restorers(arguments.model, stages=True)
+  found, abouts = evaluation.restorers(
+      arguments.model, VARIANTS, stages=True
+  )
   record = protocol(arguments.septuplets)
   make = _deviation_table if number == 2 else _quality_table
   rows, numbers = make(arguments, found, abouts, record)

@@ -242,7 +242,7 @@ def _tiles(evaluations, ours):
       best = (max if metric.higher_is_better else min)(rest, key=rest.get)
       note = (
           f"<p>{metric.show(value - rest[best]).replace('-', '−')}"
-          f" {metric.unit} against {_text(best)}, the best baseline</p>"
+          f" {metric.unit} against {_text(best)}, the best of the rest</p>"
       )
       if value > rest[best]:
         note = note.replace("<p>", "<p>+", 1)
@@ -458,8 +458,8 @@ def _traces(folder, traces):
     return None
   note = (
       "<p>A recurrent model has no past in the first frame, a windowed one sees"
-      " mirrored frames at either end; what it gains in the other frames is"
-      " what it draws from time.</p>"
+      " mirrored or repeated frames at either end; what it gains in the other"
+      " frames is what it draws from time.</p>"
   )
   charts = f'<div class="pairs">{"".join(parts)}</div>'
   return "From frame to frame", "time", note + charts

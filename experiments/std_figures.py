@@ -16,28 +16,22 @@ import sys
 
 import numpy as np
 
-from experiments import (
-    commands,
-    evaluation,
-    figures,
-    fitvnet_tables,
-    std_tables,
-)
+from experiments import commands, evaluation, figures, std_tables
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
 
-def comparison(clean, restored: dict):
+def comparison(clean, restored: dict, psnr: dict):
   """The figure of one frame.
 
   Args:
     clean: `[H, W, 3]` in [0, 1].
     restored: {name of a model: frame of the same shape}.
+    psnr: {name of a model: PSNR of its luminance in dB, as in the tables}.
   """
   frames = {"ground truth": clean, **restored}
   titles = ["ground truth"] + [
-      f"{name}  ·  {figures.psnr(frame, clean):.2f} dB"
-      for name, frame in restored.items()
+      f"{name}  ·  {psnr[name]:.2f} dB, luminance" for name in restored
   ]
   names = list(restored)
   first, last = restored[names[0]], restored[names[-1]]
@@ -84,8 +78,8 @@ def _run(arguments):
   if arguments.frames is not None and arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")
   folders.find_clips(arguments.data)
-  found, _ = fitvnet_tables.restorers(
-      arguments.model, names=std_tables.NAMES, scale=std_tables.SCALE
+  found, _ = evaluation.restorers(
+      arguments.model, std_tables.NAMES, scale=std_tables.SCALE
   )
   folder = pathlib.Path(arguments.out)
   folder.mkdir(parents=True, exist_ok=True)
@@ -98,11 +92,12 @@ def _run(arguments):
       say=print,
   )
   for examples in zip(*(result.examples for result in results.values())):
-    restored = {
-        name: example["restored"] for name, example in zip(results, examples)
-    }
+    restored, psnr = (
+        {name: example[key] for name, example in zip(results, examples)}
+        for key in ("restored", "psnr")
+    )
     path = folder / f"{examples[0]['name'].replace('/', '-')}.png"
-    figures.save(comparison(examples[0]["clean"], restored), path)
+    figures.save(comparison(examples[0]["clean"], restored, psnr), path)
     print(path)
 
 

@@ -26,7 +26,6 @@ from experiments import (
     commands,
     complexity,
     evaluation,
-    fitvnet_tables,
     manifest,
     paper_numbers,
 )
@@ -126,16 +125,10 @@ def _run(arguments):
   commands.check_json(arguments.json)
   sets = _sets(arguments)
   first = arguments.table == 1
-  names = {} if first else NAMES
-  found, abouts = fitvnet_tables.restorers(
-      arguments.model, names=names, scale=SCALE
+  found, abouts = evaluation.restorers(
+      arguments.model, {} if first else NAMES, scale=SCALE
   )
-  if not first:  # "bicubic" without a name of its own.
-    found, abouts = (
-        {names.get(key, key): value for key, value in table.items()}
-        for table in (found, abouts)
-    )
-  elif unknown := set(found) - set(paper_numbers.STD_START):
+  if first and (unknown := set(found) - set(paper_numbers.STD_START)):
     raise ValueError(
         f"--table=1 has the starts {', '.join(paper_numbers.STD_START)}, but"
         f" --model names {', '.join(sorted(unknown))}. Give"

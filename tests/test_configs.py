@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from configs import common
-from experiments import configuration, job, train, validation
+from experiments import (
+    configuration,
+    distillation_weights,
+    job,
+    train,
+    validation,
+)
 from vidrestore_jax import data
 from vidrestore_jax.data import pipeline, procedural
 from vidrestore_jax.data.raw import PATTERN
@@ -41,7 +47,9 @@ def jobs(config):
 
 def load(file, variant):
   name = ROOT / "configs" / f"{file}.py"
-  return configuration.load(f"{name}:{variant}" if variant else str(name))
+  return distillation_weights.with_any_weights(
+      configuration.load(f"{name}:{variant}" if variant else str(name))
+  )
 
 
 def fewest_frames(config, model):
@@ -213,6 +221,8 @@ LITTLE = {
         "widths": (4, 4, 4), "interm": 2, "hr_channels": 3, "batch_norm": False
     },
     "vdsr": {"depth": 2, "width": 4},
+    "vespcn": {"depth": 2, "width": 4},
+    "vsrnet": {"depth": 2, "width": 4},
     "pisr": {
         "decoder": {"name": "vdsr", "scale": 4, "depth": 2, "width": 4},
     },
@@ -273,9 +283,16 @@ def program(config, built):
   return repr((built.model, config.task.to_dict(), config.optimizer.to_dict()))
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_config_takes_a_real_step_on_its_data(file, little_data):
-  config = in_little(load(file, ""))
+@pytest.mark.parametrize(
+    ("file", "variant"),
+    [
+        *((file, "") for file in FILES),
+        ("std_vimeo", "vespcn_std"),
+        ("std_vimeo", "vsrnet_std"),
+    ],
+)
+def test_a_config_takes_a_real_step_on_its_data(file, variant, little_data):
+  config = in_little(load(file, variant))
   built = job.build(config)
   zeros, batch = little_batches(config)
   create, step = COMPILED.setdefault(

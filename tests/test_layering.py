@@ -31,9 +31,12 @@ ALLOWED = {
     },
     "cli_data": {"inference", "data", "metrics"},
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
+    "cli_arguments": set(),
     "cli_output": set(),
-    "cli_plan": {"released", "inference", "data"},
-    "cli_restore": {"cli_output", "released", "inference", "data"},
+    "cli_plan": {"cli_arguments", "released", "inference", "data"},
+    "cli_restore": {
+        "cli_arguments", "cli_output", "released", "inference", "data"
+    },
     "__init__": {"released", "inference"},
 }
 

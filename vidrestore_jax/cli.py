@@ -262,8 +262,9 @@ def _print_parity(report):
   """Prints errors against the original; ValueError if one is too large."""
   tolerance, errors = report["tolerance"], report["max_abs_error"]
   print(f"{report['reference']}: largest absolute errors, of {tolerance:g}")
+  width = max(map(len, errors))
   for output, error in errors.items():
-    print(f"  {output:<24} {error:.1e}")
+    print(f"  {output:<{width}} {error:.1e}")
   # Not `error > tolerance`, which NaN passes.
   wrong = [k for k, error in errors.items() if not error <= tolerance]
   if wrong:

@@ -130,8 +130,13 @@ class Progress:
     if self._terminal:
       print(file=sys.stderr)
 
-  def advance(self, clip):
-    """Counts one more, of the clip of that name."""
+  def say(self, sentence):
+    """Prints a line of its own."""
+    clear = "\r\033[K" if self._terminal else ""
+    print(f"{clear}{sentence}", file=sys.stderr, flush=True)
+
+  def advance(self, clip, more=""):
+    """Counts one more, of the clip of that name; `more` ends the line."""
     now = time.monotonic()
     self._done += 1
     here = self._done - self._before
@@ -151,6 +156,7 @@ class Progress:
         hours, seconds = divmod(left, 3600)
         minutes, seconds = divmod(seconds, 60)
         line += f", {hours}:{minutes:02}:{seconds:02} left"
+    line += f", {more}" if more else ""
     if self._terminal:
       print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
     else:

@@ -6,12 +6,14 @@ Importing this loads the standard library only.
 import argparse
 import pathlib
 
-_DESCRIPTION = """\
-Says how much memory and time restoring IN takes: the model is compiled for its
-frames and one is timed; nothing of IN is restored. Where whole frames do not
-fit into memory, the largest tiles that do are looked for.
+from vidrestore_jax import cli_arguments
 
-  vidrestore plan noisy.mp4 --model=FOLDER
+_DESCRIPTION = """\
+Says how much memory and time `restore` would take for IN, and whether in tiles:
+the model is compiled for its frames and one is timed; nothing of IN is
+restored. What was compiled is kept, so that `restore` starts at once.
+
+  vidrestore plan noisy.mp4
   vidrestore plan noisy/ --model=FOLDER --tile=512
 """
 
@@ -23,13 +25,8 @@ def add_command(commands, command):
   )
   sub.formatter_class = argparse.RawDescriptionHelpFormatter
   sub.add_argument("input", metavar="IN", help="video or folder of frames")
-  sub.add_argument(
-      "--model", required=True, metavar="FOLDER", help="a released model"
-  )
-  sub.add_argument(
-      "--tile", type=int, metavar="N",
-      help="side of tiles; default whole frames",
-  )
+  cli_arguments.add_model(sub)
+  cli_arguments.add_layout(sub)
   sub.add_argument(
       "--memory", type=float, metavar="GB",
       help="what it is to fit into; default what is free",
@@ -45,14 +42,15 @@ def _run(arguments):
   clips = _sizes(path)
 
   from vidrestore_jax import released
-  from vidrestore_jax.inference import plan
+  from vidrestore_jax.inference import compilation_cache, plan
 
+  compilation_cache.enable()
   model, variables = released.load(arguments.model)
   memory = None if arguments.memory is None else int(arguments.memory * 1e9)
   for name, size, frames in clips:
     made = plan.make(
         model, variables, size, frames=frames, tile=arguments.tile,
-        available=memory,
+        chunk=arguments.chunk, available=memory,
     )
     print(f"{name}: {made}")
 

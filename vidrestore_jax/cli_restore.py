@@ -8,16 +8,21 @@ import fractions
 import pathlib
 import sys
 
-from vidrestore_jax import cli_output
+from vidrestore_jax import cli_arguments, cli_output
 
 _DESCRIPTION = """\
 Restores videos, pipes and folders of frames, of any length and size, at
-constant memory (but for a bidirectional model, which needs a whole clip).
+constant memory (but for a bidirectional model, which needs whole scenes unless
+--chunk says otherwise).
 
-  vidrestore restore noisy.mp4 clean.mp4 --model=FOLDER --sigma=20
-  vidrestore restore a.mov b.mkv restored/ --model=FOLDER
+  vidrestore restore noisy.mp4 clean.mp4
+  vidrestore restore a.mov b.mkv restored/ --sigma=20
   vidrestore restore noisy/ clean/ --model=FOLDER
-  ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | vidrestore restore - - ... | ...
+  ffmpeg -i IN -f yuv4mpegpipe -strict -1 - | vidrestore restore - - | ...
+
+A model that is told how strong the noise is gets an estimate of each frame,
+which is shown beside the progress. Where a scene starts, the model starts anew.
+`vidrestore plan IN` says beforehand what it will take.
 
 Of a video, sound, subtitles, chapters, attachments, metadata, time stamps, the
 shape of pixels, rotation and colour tags are kept; what OUT's container cannot
@@ -50,15 +55,35 @@ def add_command(commands, command):
       "output", metavar="OUT",
       help="video to make, folder to make, or - for a stream",
   )
-  sub.add_argument(
-      "--model", required=True, metavar="FOLDER", help="a released model"
-  )
+  cli_arguments.add_model(sub)
   sub.add_argument(
       "--sigma", type=float,
       help=(
           "standard deviation of the noise, 0 to 255, for models that are told"
-          " it; larger smooths more"
+          " it; larger smooths more; default what is estimated of each frame"
       ),
+  )
+  sub.add_argument(
+      "--noise", default="gaussian", metavar="KIND",
+      help="what is estimated: gaussian, one level for a frame (default), or"
+      " signal, levels that depend on how bright a pixel is",
+  )
+  sub.add_argument(
+      "--strength", type=float, default=1.0, metavar="S",
+      help="which part to take of what the model removes: 0 (nothing) to 1",
+  )
+  sub.add_argument(
+      "--plot-noise", metavar="FILE.png",
+      help="draw the estimated noise over time",
+  )
+  sub.add_argument(
+      "--no-cuts", dest="cuts", action="store_false",
+      help="all is one scene: look for no cuts",
+  )
+  cli_arguments.add_layout(sub)
+  sub.add_argument(
+      "--verify-tiles", action="store_true",
+      help="say how far tiles are from whole frames, of which two are restored",
   )
   sub.add_argument(
       "--overwrite", action="store_true",
@@ -143,7 +168,7 @@ def run(arguments):
   folders = [path for path in given if pathlib.Path(path).is_dir()]
   if len(given) == 1 and folders:
     if pathlib.Path(output).suffix.lower() in _VIDEOS:
-      source = _Frames(given[0], arguments.fps)
+      source = _clip_of_a_video(given[0], arguments.fps)
       return _restore_video(arguments, given[0], output, source=source)
     _refuse(arguments, "a folder of frames")
     return _restore_folders(arguments, given[0])
@@ -186,16 +211,47 @@ def _refuse(arguments, what):
 def _loaded(arguments):
   """(model, variables), once it is known to suit what is asked."""
   from vidrestore_jax import released
-  from vidrestore_jax.inference import streaming
+  from vidrestore_jax.inference import compilation_cache, pipeline
 
+  compilation_cache.enable()
   model, variables = released.load(arguments.model)
-  streaming.check_streams(model)
-  streaming.check_sigma(model, _sigma(arguments))
+  pipeline.check(model, _settings(arguments))
   return model, variables
 
 
-def _sigma(arguments):
-  return None if arguments.sigma is None else arguments.sigma / 255
+def _settings(arguments):
+  from vidrestore_jax.inference import pipeline
+
+  return pipeline.Settings(**_shared(arguments))
+
+
+def _shared(arguments):
+  """What is asked of every door, as `pipeline.Settings` has it."""
+  return dict(
+      sigma=None if arguments.sigma is None else arguments.sigma / 255,
+      noise=arguments.noise, strength=arguments.strength, cuts=arguments.cuts,
+      tile=arguments.tile, verify_tiles=arguments.verify_tiles,
+      chunk=arguments.chunk, plot_noise=arguments.plot_noise,
+  )
+
+
+def _level(known):
+  """What the progress says of a frame's noise."""
+  if known.estimate is None:
+    return ""
+  return f"noise {255 * known.estimate.sigma:.1f}"
+
+
+def _noise(outcome):
+  """What is said of the noise of all frames."""
+  levels = [255 * found.sigma for found in outcome.noise if found is not None]
+  if not levels:
+    return ""
+  mean = sum(levels) / len(levels)
+  return (
+      f" Noise of {mean:.1f} on average, {min(levels):.1f} to"
+      f" {max(levels):.1f}."
+  )
 
 
 # Videos
@@ -205,7 +261,7 @@ def _options(arguments):
   from vidrestore_jax.inference import restoring
 
   return restoring.Options(
-      sigma=_sigma(arguments), codec=arguments.codec, crf=arguments.crf,
+      **_shared(arguments), codec=arguments.codec, crf=arguments.crf,
       pixel_format=arguments.pixel_format, lossless=arguments.lossless,
       start=arguments.start, duration=arguments.duration,
       drop=tuple(arguments.drop), segment=arguments.segment,
@@ -237,15 +293,16 @@ def _restore_video(arguments, path, output, model=None, source=None):
     progress = cli_output.Progress(total, done=before)
     progress.__enter__()
 
-  def told(count):
+  def told(count, known):
     nonlocal done
     done = count
-    progress.advance(pathlib.Path(path).name)
+    progress.advance(pathlib.Path(path).name, _level(known))
 
   try:
-    frames = restoring.restore_file(
+    outcome = restoring.restore_file(
         path, output, *model, _options(arguments), source=source,
         model_sha256=sha256, begun=begun, told=told,
+        note=lambda sentence: progress.say(f"note: {sentence}."),
     )
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
@@ -255,7 +312,7 @@ def _restore_video(arguments, path, output, model=None, source=None):
   finally:
     if progress is not None:
       progress.__exit__()
-  print(f"{output}: {frames} frames.")
+  print(f"{output}: {outcome.frames} frames.{_noise(outcome)}")
 
 
 def _restore_batch(arguments):
@@ -267,8 +324,9 @@ def _restore_batch(arguments):
     raise ValueError(
         f"Several inputs need a folder as output, but got {folder}."
     )
-  if arguments.compare:
-    raise ValueError("--compare takes one input at a time.")
+  for option in ("compare", "plot-noise"):
+    if getattr(arguments, option.replace("-", "_")):
+      raise ValueError(f"--{option} takes one input at a time.")
   outputs = {}
   for path in map(pathlib.Path, arguments.input):
     suffix = path.suffix.lower()
@@ -322,11 +380,11 @@ def _restore_stream(arguments, path):
           f" {output}"
       )
     return _restore_to_folder(arguments, path)
+  _check_plot(arguments, path)
   model, variables = _loaded(arguments)
   source = _source(arguments, path)
-  total = source.description.frames
   if output == "-":
-    _stream_into(sys.stdout.buffer, arguments, source, model, variables, total)
+    _stream_into(sys.stdout.buffer, arguments, source, model, variables)
     return
   restoring.check_output(
       [path] if path != "-" else [], output, arguments.overwrite
@@ -334,35 +392,57 @@ def _restore_stream(arguments, path):
   beside = pathlib.Path(f"{output}.partial")
   try:
     with beside.open("wb") as file:
-      _stream_into(file, arguments, source, model, variables, total)
+      _stream_into(file, arguments, source, model, variables)
     beside.replace(output)
   finally:
     beside.unlink(missing_ok=True)
 
 
-def _stream_into(file, arguments, source, model, variables, total):
+def _check_plot(arguments, path):
+  """Refuses a plot in the place of something else."""
+  from vidrestore_jax.inference import restoring
+
+  if arguments.plot_noise is not None:
+    restoring.check_output(
+        [path] if path != "-" else [], arguments.plot_noise,
+        arguments.overwrite,
+    )
+
+
+def _restore_frames(arguments, source, write, model, variables, progress):
+  """Restores a source's frames; returns what became of them."""
   from vidrestore_jax.inference import restoring
 
   name = pathlib.Path(source.description.name).name
-  with cli_output.Progress(total) as progress:
-    restoring.restore_frames(
-        source, restoring.y4m_writer(file, source, model.scale), model,
-        variables, sigma=_sigma(arguments),
-        told=lambda _: progress.advance(name),
+  return restoring.restore_frames(
+      source, write, model, variables, _settings(arguments),
+      told=lambda _, known: progress.advance(name, _level(known)),
+      note=lambda sentence: progress.say(f"note: {sentence}."),
+  )
+
+
+def _stream_into(file, arguments, source, model, variables):
+  from vidrestore_jax.inference import restoring
+
+  write = restoring.y4m_writer(file, source, model.scale)
+  with cli_output.Progress(source.description.frames) as progress:
+    outcome = _restore_frames(
+        arguments, source, write, model, variables, progress
     )
   file.flush()
+  print(f"{outcome.frames} frames.{_noise(outcome)}", file=sys.stderr)
 
 
 def _restore_to_folder(arguments, path):
   """Restores a video or a stream into a folder of PNG."""
-  from vidrestore_jax.inference import frames_io, restoring
+  from vidrestore_jax.inference import frames_io
 
   output = pathlib.Path(arguments.output)
   cli_output.check([], output, arguments.overwrite)
+  _check_plot(arguments, path)
   model, variables = _loaded(arguments)
   source = _source(arguments, path)
   white = 255 if source.description.layout.depth == 8 else 65535
-  name = pathlib.Path(source.description.name).name
   with (
       cli_output.whole_folder(output) as partial,
       cli_output.Progress(source.description.frames) as progress,
@@ -376,11 +456,10 @@ def _restore_to_folder(arguments, path):
       )
       count += 1
 
-    restoring.restore_frames(
-        source, write, model, variables, sigma=_sigma(arguments),
-        told=lambda _: progress.advance(name),
+    outcome = _restore_frames(
+        arguments, source, write, model, variables, progress
     )
-  print(f"{output}: {count} frames.")
+  print(f"{output}: {count} frames.{_noise(outcome)}")
 
 
 # Folders of frames
@@ -394,9 +473,11 @@ def _restore_folders(arguments, given):
   cli_output.check(
       [given], output, arguments.overwrite, suffixes=(".png", ".tif", ".tiff")
   )
+  if arguments.plot_noise is not None and len(clips) > 1:
+    raise ValueError("--plot-noise takes one clip at a time.")
+  _check_plot(arguments, given)
   model, variables = _loaded(arguments)
-  sigma = _sigma(arguments)
-  frames = sum(len(paths) for _, paths in clips)
+  frames, said = sum(len(paths) for _, paths in clips), ""
   with (
       cli_output.whole_folder(output) as partial,
       cli_output.Progress(frames) as progress,
@@ -405,65 +486,64 @@ def _restore_folders(arguments, given):
       single = paths[0].parent.resolve() == given.resolve()
       folder = partial if single else partial / name
       folder.mkdir(parents=True, exist_ok=True)
-      _restore_clip(model, variables, paths, folder, sigma, name, progress)
-  print(f"{output}: {frames} frames of {len(clips)} clip(s).")
+      source = _Frames(name, paths)
+      outcome = _restore_frames(
+          arguments, source, _writer(source, paths, folder), model, variables,
+          progress,
+      )
+      if len(clips) == 1:
+        said = _noise(outcome)
+  print(f"{output}: {frames} frames of {len(clips)} clip(s).{said}")
 
 
-def _restore_clip(model, variables, paths, folder, sigma, name, progress):
-  """Restores one clip's files into `folder`."""
-  from vidrestore_jax.inference import frames_io, streaming, tiff
+def _writer(source, paths, folder):
+  """What writes a clip's restored frames into `folder`, named as `paths`."""
+  from vidrestore_jax.inference import frames_io, tiff
 
-  # The first frame is read twice: writing needs its depth before the stream
-  # starts, and the stream runs one frame ahead of writing.
-  _, white = _read_frame(paths[0])
+  white = 255 if source.description.layout.depth == 8 else 65535
+  paths = iter(paths)
 
-  def read():
-    for path in paths:
-      frame, max_value = _read_frame(path)
-      if max_value != white:
-        raise ValueError(
-            f"{path} has another bit depth than {paths[0].name} (white is"
-            f" {max_value}, not {white}). Frames of one folder have one depth."
-        )
-      yield frame.astype("float32") / max_value
-
-  restored = streaming.restore_stream(
-      model, variables, read(), sigma=sigma, aux=()
-  )
-  for path, result in zip(paths, restored):
-    frame = frames_io.to_integers(result.frames, white)
+  def write(frame):
+    path, frame = next(paths), frames_io.to_integers(frame, white)
     if path.suffix.lower() in tiff.SUFFIXES:
       (folder / f"{path.stem}.tif").write_bytes(tiff.encode(frame))
     else:
       frames_io.write_png(folder / f"{path.stem}.png", frame)
-    progress.advance(name)
+
+  return write
+
+
+def _clip_of_a_video(given, rate):
+  """A folder of frames, which is one clip, as the source of a video."""
+  if rate is None:
+    raise ValueError(
+        f"{given} is a folder of frames, which have no rate. Say how many are"
+        " shown in a second: --fps=25."
+    )
+  clips = _find_clips(given)
+  if len(clips) > 1:
+    raise ValueError(
+        f"{given} holds {len(clips)} clips, but a video is one. Name the"
+        f" folder of one: {pathlib.Path(given) / clips[0][0]}."
+    )
+  ((_, paths),) = clips
+  return _Frames(given, paths, rate)
 
 
 class _Frames:
-  """A folder of frames as the source of a video; see `VideoReader`."""
+  """The frames of one clip as a source; see `VideoReader`."""
 
-  def __init__(self, given, rate):
+  def __init__(self, name, paths, rate=None):
     from vidrestore_jax.inference import video_colour, video_reader
 
-    if rate is None:
-      raise ValueError(
-          f"{given} is a folder of frames, which have no rate. Say how many are"
-          " shown in a second: --fps=25."
-      )
-    clips = _find_clips(given)
-    if len(clips) > 1:
-      raise ValueError(
-          f"{given} holds {len(clips)} clips, but a video is one. Name the"
-          f" folder of one: {pathlib.Path(given) / clips[0][0]}."
-      )
-    ((_, self._paths),) = clips
-    frame, _ = _read_frame(self._paths[0])
+    self._paths = paths
+    frame, _ = _read_frame(paths[0])
     depth = 8 * frame.dtype.itemsize
     self._kind = frame.dtype
     self.description = video_reader.Description(
-        str(given), frame.shape[1::-1], "gbrp" if depth == 8 else "gbrp16le",
+        str(name), frame.shape[1::-1], "gbrp" if depth == 8 else "gbrp16le",
         video_colour.Layout("rgb", depth, full=True), video_reader.Tags(),
-        1 / rate, rate, len(self._paths),
+        1 / (rate or fractions.Fraction(1)), rate, len(paths),
     )
 
   def pictures(self, first=0, mark=None):

@@ -24,6 +24,8 @@ from vidrestore_jax import models
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
+# The model that `vidrestore restore` takes unless told otherwise.
+PACKAGED = pathlib.Path(__file__).parent / "pretrained" / "restore_default"
 FORMAT = 1  # Raised when a folder of today could no longer be read.
 
 
@@ -95,11 +97,11 @@ def save(
   shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load(folder):
+def load(folder=None):
   """Reads a released model.
 
   Args:
-    folder: as `save` left it.
+    folder: as `save` left it; None: the one that the package brings.
 
   Returns:
     `(model, variables)`: the module and its variables as numpy arrays, ready
@@ -110,8 +112,8 @@ def load(folder):
     ValueError: the folder is damaged, or its tensors are not the model's: one
       is left over, missing, of another shape, or not finite.
   """
-  folder = pathlib.Path(folder)
   card = read_card(folder)
+  folder = pathlib.Path(PACKAGED if folder is None else folder)
   path = folder / WEIGHTS
   if not path.is_file():
     raise FileNotFoundError(
@@ -132,14 +134,19 @@ def load(folder):
   return model, traverse_util.unflatten_dict(tensors, sep="/")
 
 
-def read_card(folder) -> dict[str, Any]:
-  """`model.json` of a released folder.
+def read_card(folder=None) -> dict[str, Any]:
+  """`model.json` of a released folder, None for the package's.
 
   Raises:
     FileNotFoundError: no such folder, or no released model in it.
     ValueError: it is not what `save` writes.
   """
-  folder = pathlib.Path(folder)
+  if folder is None and not PACKAGED.is_dir():
+    raise FileNotFoundError(
+        f"This installation lacks {PACKAGED}. Install it again, or name a"
+        " model (on the command line: --model=FOLDER)."
+    )
+  folder = pathlib.Path(PACKAGED if folder is None else folder)
   path = folder / CARD
   if not folder.is_dir():
     raise FileNotFoundError(

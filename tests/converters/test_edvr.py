@@ -1,41 +1,27 @@
 """EDVR's public weights give its public outputs, inside and out."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 
 from vidrestore_jax import models
 from vidrestore_jax.converters import checkpoints, edvr, parity, torch_layouts
 
-# Float32 against float64 of the original, and the largest value, as
-# reference/sr/README.md states them.
+# Largest differences of the original between float32 and float64.
 NOISE = {
     "edvr_5f_tsa": dict(
-        aligned=(6.1e-7, 0.72), feat_l1=(4.4e-7, 2.1),
-        feat_l3_before_lrelu=(6.6e-7, 1), fusion=(6.1e-7, 0.89),
-        output=(3.3e-7, 1.1), dcn_l3_conv_offset_frame0=(1.8e-7, 2.6),
-        dcn_cas_conv_offset_frame0=(4.2e-7, 2.6),
+        aligned=6.1e-7, feat_l1=4.4e-7, feat_l3_before_lrelu=6.6e-7,
+        fusion=6.1e-7, output=3.3e-7, dcn_l3_conv_offset_frame0=1.8e-7,
+        dcn_cas_conv_offset_frame0=4.2e-7,
     ),
-    "edvr_5f_notsa": dict(
-        aligned=(6.1e-7, 0.72), fusion=(7.0e-7, 0.61), output=(2.6e-7, 1.1)
-    ),
-    "edvr_7f_tsa": dict(
-        aligned=(8.6e-7, 0.72), fusion=(4.6e-7, 0.69), output=(2.2e-7, 1)
-    ),
-    "edvr_7f_notsa": dict(
-        aligned=(8.6e-7, 0.72), fusion=(6.6e-7, 0.59), output=(2.8e-7, 1.1)
-    ),
+    "edvr_5f_notsa": dict(aligned=6.1e-7, fusion=7.0e-7, output=2.6e-7),
+    "edvr_7f_tsa": dict(aligned=8.6e-7, fusion=4.6e-7, output=2.2e-7),
+    "edvr_7f_notsa": dict(aligned=8.6e-7, fusion=6.6e-7, output=2.8e-7),
 }  # fmt: skip
 
 
-def stored(case):
+def stored(case, real_data):
   """Tensors and outputs, with what the case shares with others."""
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no public outputs here")
-  folder = pathlib.Path(folder) / "reference" / "sr"
+  folder = real_data / "reference" / "sr"
   tensors = checkpoints.read(folder / "edvr_5f_tsa.pth").tensors
   if case != "edvr_5f_tsa":
     tensors = {k: v for k, v in tensors.items() if "fusion." not in k}
@@ -48,8 +34,10 @@ def stored(case):
 
 
 @pytest.mark.parametrize("case", NOISE)
-def test_a_conversion_does_what_the_release_does_inside_and_out(case):
-  tensors, reference, path = stored(case)
+def test_a_conversion_does_what_the_release_does_inside_and_out(
+    case, real_data, assert_rounding
+):
+  tensors, reference, path = stored(case, real_data)
   found = torch_layouts.to_variables("edvr", edvr.LAYOUTS, tensors)
   assert len(tensors) == (68 if "notsa" in case else 92)
   assert found.kwargs == dict(
@@ -60,12 +48,7 @@ def test_a_conversion_does_what_the_release_does_inside_and_out(case):
   model = models.build("edvr", **found.kwargs)
   outputs = edvr.outputs(model, found.variables, reference)
   report = parity.compare(outputs, reference, edvr.TOLERANCE, path)
-  errors = report["max_abs_error"]
-  for name, (noise, largest) in NOISE[case].items():
-    kept = [k for k in reference if k.rsplit("_", 1)[0].startswith(name)]
-    assert kept, name
-    for key in kept:
-      assert errors[key] < max(5 * noise, 1e-6 * largest), key
+  assert_rounding(report["max_abs_error"], NOISE[case], reference)
   back = torch_layouts.to_tensors(model, found.variables, edvr.LAYOUTS[0])
   assert set(back) == set(tensors)
   for name, value in tensors.items():

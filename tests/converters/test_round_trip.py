@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import pathlib
 import pickle
 import zipfile
@@ -339,11 +338,8 @@ def test_names_and_order_of_the_table_load_into_the_original(torch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def reference():
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is not set: no published weights here")
-  return pathlib.Path(folder) / "reference"
+def reference(real_data):
+  return real_data / "reference"
 
 
 def test_fastdvdnet_does_what_its_release_does(reference, tmp_path, capsys):

@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -73,6 +74,32 @@ def test_seed_decides_the_stream(source):
   one, = _batches(source, 1)
   other, = _batches(source, 1, seed=6)
   assert (one["clean"] != other["clean"]).any()
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_each_epoch_is_an_order_of_its_own(count):
+  def epoch(number, seed=5):
+    numbers = pipeline._shuffled(count, seed).repeat()
+    numbers = pickle.loads(pickle.dumps(numbers))  # As a worker gets it.
+    order = list(numbers[number * count : (number + 1) * count])
+    assert sorted(order) == list(range(count))
+    return order
+
+  first, second = epoch(0), epoch(1)
+  if count > 1:
+    others = (second, epoch(0, seed=6), epoch(1, seed=6), list(range(count)))
+    assert first not in others and second not in others[1:]
+  assert first == epoch(0)
+
+
+def test_a_large_source_is_not_held_as_an_order():
+  pipeline._permutation.cache_clear()
+  orders = [
+      [pipeline._shuffled(count, 5)[i] for i in range(1_000)]
+      for count in (pipeline._LARGE, 1_000_000)
+  ]
+  assert not pipeline._permutation.cache_info().currsize
+  assert all(len(set(order)) == 1_000 for order in orders)
 
 
 def test_augmentation_differs_from_epoch_to_epoch(source):

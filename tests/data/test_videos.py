@@ -1,7 +1,5 @@
 """Video files read at random give the frames of reading them in order."""
 
-import os
-import pathlib
 import pickle
 import sys
 from concurrent import futures
@@ -13,8 +11,6 @@ from vidrestore_jax import data
 from vidrestore_jax.data import folders, videos
 
 av = pytest.importorskip("av", reason="PyAV (the extra `video`)")
-
-_REAL = os.environ.get("VIDRESTORE_TEST_DATA")
 
 
 def _write(
@@ -123,10 +119,9 @@ def test_a_patch_is_converted_as_the_whole_frame_is(folder, name):
       )
 
 
-@pytest.mark.skipif(not _REAL, reason="VIDRESTORE_TEST_DATA is not set")
 @pytest.mark.parametrize(("name", "frames"), [("bbb", 132), ("bikes", 250)])
-def test_real_files_are_read_exactly(name, frames):
-  path = pathlib.Path(_REAL) / "videos" / f"{name}.mp4"
+def test_real_files_are_read_exactly(name, frames, real_data):
+  path = real_data / "videos" / f"{name}.mp4"
   source = data.build("videos", path=path, length=3, stride=1)
   assert len(source) == frames - 2
   whole = _in_order(path)

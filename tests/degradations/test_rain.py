@@ -1,8 +1,6 @@
 """Rain: its motion, its light, its amount."""
 
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -183,17 +181,17 @@ def test_ranges_are_checked_by_name():
     rain.streaks(np.random.default_rng(0), BLACK[0])
 
 
-def _clip(name, frames):
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real rain to compare with")
-  files = sorted((pathlib.Path(folder) / "clips" / name).iterdir())[:frames]
+def _read(clip, frames):
+  files = sorted(clip.iterdir())[:frames]
   frames = [np.asarray(Image.open(file)) for file in files]
   return np.stack(frames).astype(np.float32) / 255
 
 
-def test_the_rain_fitted_to_ntu_rain_has_its_statistics():
-  clean, real = _clip("ntu_a1_gt", 4), _clip("ntu_a1_rain", 4)
+def test_the_rain_fitted_to_ntu_rain_has_its_statistics(real_data):
+  clean, real = (
+      _read(real_data / "clips" / name, 4)
+      for name in ("ntu_a1_gt", "ntu_a1_rain")
+  )
   ours, _ = rain.streaks(
       np.random.default_rng(0),
       clean,

@@ -1,8 +1,5 @@
 """BI: MATLAB's bicubic, smaller by a whole factor."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,11 +35,8 @@ def test_sizes_that_do_not_divide_are_named():
 
 
 @pytest.mark.parametrize("name", ["vid4_city", "vid4_walk"])
-def test_rows_of_real_frames_are_pillows_away_from_the_border(name):
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real frames to resize")
-  file = sorted((pathlib.Path(folder) / "clips" / name).iterdir())[0]
+def test_rows_of_real_frames_are_pillows_away_from_the_border(name, real_data):
+  file = sorted((real_data / "clips" / name).iterdir())[0]
   frame = np.asarray(Image.open(file))[:64].astype(np.float32) / 255
   small, _ = resize.bicubic_down(None, frame[None], scale=4)
   for channel in range(3):

@@ -24,7 +24,7 @@ TINY = "tests/experiments/tiny_std.py"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """A run with all that comes before it."""
+  """A run with all that comes before it; tests that need it are slow."""
   workdir = tmp_path_factory.mktemp("whole")
   train.run(configuration.load(TINY), workdir, command="train")
   return workdir
@@ -34,6 +34,7 @@ def _logged(workdir, name):
   return [line[name] for line in writers.read(workdir) if name in line]
 
 
+@pytest.mark.slow
 def test_every_part_is_logged(whole):
   for name in (
       "reconstruction_loss", "space_loss", "time_loss", "weighted_space_loss",
@@ -50,6 +51,7 @@ def test_every_part_is_logged(whole):
   np.testing.assert_allclose(_logged(whole, "loss"), total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_released_model_is_the_student_and_costs_what_it_costs_alone(whole):
   base = whole / "pretrain" / "base" / "model"
   (model, variables), (alone, others) = map(
@@ -72,6 +74,7 @@ def test_the_released_model_is_the_student_and_costs_what_it_costs_alone(whole):
   assert streaming.restore_clip(model, variables, clip).frames.shape[1] == 32
 
 
+@pytest.mark.slow
 def test_both_students_and_the_teacher_are_side_by_side(whole):
   summary = json.loads((whole / "summary.json").read_text())
   scores = summary["metrics"]["mean"]
@@ -84,6 +87,7 @@ def test_both_students_and_the_teacher_are_side_by_side(whole):
     assert f'<th scope="col">{name}</th>' in page
 
 
+@pytest.mark.slow
 def test_the_hash_is_of_the_raw_parameters_of_the_student(whole):
   config = job.resolve(configuration.load(TINY), whole)
   built = job.build(config)
@@ -104,6 +108,7 @@ def test_the_hash_is_of_the_raw_parameters_of_the_student(whole):
   )
 
 
+@pytest.mark.slow
 def test_it_starts_from_what_was_trained_before(whole):
   config = job.resolve(configuration.load(TINY), whole)
   config = train._with_pretrained(config, whole)
@@ -197,9 +202,10 @@ def test_without_a_teacher_nothing_starts(tmp_path):
     train.run(config, tmp_path / "run", command="")
 
 
+@pytest.mark.slow
 def test_the_weights_make_each_part_a_tenth(whole, tmp_path, capsys):
   arguments = [
-      f"--config={TINY}",
+      f"--config={TINY}:unweighted",
       f"--config.task.teacher.init_from={whole}/pretrain/teacher/model",
       f"--config.init_from={whole}/pretrain/base/model",
       "--batches=2",

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 
@@ -929,11 +928,8 @@ def test_wrong_commands_end_in_one_line(tmp_path, model, capsys):
 
 
 @pytest.fixture
-def clips():
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real clips to measure")
-  return pathlib.Path(folder) / "clips"
+def clips(real_data):
+  return real_data / "clips"
 
 
 @pytest.mark.slow

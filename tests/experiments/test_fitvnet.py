@@ -141,12 +141,14 @@ def test_models_of_two_stages_have_a_row_for_the_first(monkeypatch):
       evaluation, "first_stage",
       lambda name: stage if name == "median3" else None,
   )
-  found, abouts = fitvnet_tables.restorers("noisy,jsc=median3", stages=True)
+  found, abouts = evaluation.restorers(
+      "noisy,jsc=median3", fitvnet_tables.VARIANTS, stages=True
+  )
   assert list(found) == ["noisy", "FITVNet (+jsc)", "FITVNet (+jsc) stage one"]
   assert (found["FITVNet (+jsc) stage one"],
           abouts["FITVNet (+jsc) stage one"]) == stage
   # Figures show it beside the result instead.
-  assert len(fitvnet_tables.restorers("noisy,jsc=median3")[0]) == 2
+  assert len(evaluation.restorers("noisy,jsc=median3", {})[0]) == 2
 
 
 def test_papers_tables_are_as_printed():

@@ -170,6 +170,7 @@ def test_a_part_of_another_kind_is_refused_by_its_field(tmp_path):
         ("--config.modle.name=ncfl", "Did you mean config.model?"),
         ("--config.model.widhts=(8,)", "Did you mean config.model.widths?"),
         ("--config.steps=many", "config.steps is 12 and takes a value of type"),
+        ("--config.data.degradation=x", "is None and takes a value that"),
         ("--config.model=ncfl", "config.model is a section"),
         ("--config.steps.more=1", "config.steps is a value"),
         ("--config.steps", "needs a value"),

@@ -136,10 +136,12 @@ def test_figures_show_each_model_beside_the_truth(clips, tmp_path, capsys):
   assert len(list(tmp_path.glob("*.png"))) == 4
   assert str(tmp_path / "vid4_city.png") in capsys.readouterr().out
   clean = np.zeros((48, 64, 3), np.float32)
-  figure = std_figures.comparison(clean, {"a": clean + 0.1, "b": clean})
+  figure = std_figures.comparison(
+      clean, {"a": clean + 0.1, "b": clean}, {"a": 20.0, "b": 31.4}
+  )
   titles = [text.get_text() for ax in figure.axes for text in ax.texts]
   titles += [ax.get_title(loc="left") for ax in figure.axes]
-  for title in ("ground truth", "a  ·  20.00 dB", "b  ·  100.00 dB"):
+  for title in ("ground truth", "a  ·  20.00 dB", "b  ·  31.40 dB, luminance"):
     assert any(title in text for text in titles), titles
   assert std_figures.main([*arguments[:2], "--frames=0", models]) == 2
   assert "--frames is at least 1" in capsys.readouterr().err

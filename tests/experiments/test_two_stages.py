@@ -96,4 +96,4 @@ def test_a_stage_of_the_model_is_no_baseline_of_it(tmp_path):
       tmp_path, title="", command="", config={}, summary={},
       evaluations={30: methods},
   )
-  assert "+10.00 dB against noisy, the best baseline" in page.read_text()
+  assert "+10.00 dB against noisy, the best of the rest" in page.read_text()

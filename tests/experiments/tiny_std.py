@@ -4,7 +4,9 @@ from configs import common, conv_lstm_prediction, std_vimeo
 
 
 def get_config(variant: str = ""):
-  """Variants: "", which pretrains "teacher", "base" and "conv_lstm"."""
+  """Variants: "", which pretrains "teacher", "base" and "conv_lstm", and
+  "unweighted", which is "" before its weights were measured.
+  """
   config = common.base()
   config.steps = 4
   config.batch_size = 2
@@ -40,8 +42,9 @@ def get_config(variant: str = ""):
       teacher if variant == "teacher" else student
   )
   config.task = alone
-  if variant == "":
-    config.task = std_vimeo.task(1e-2, 1.0, teacher=teacher, features=2)
+  if variant in ("", "unweighted"):
+    weights = (None, None) if variant else (1e-2, 1.0)
+    config.task = std_vimeo.task(*weights, teacher=teacher, features=2)
     config.pretrain = {
         stage: get_config(stage) for stage in ("teacher", "base", "conv_lstm")
     }

@@ -276,8 +276,8 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, model, video, capsys,
   output = tmp_path / "out.mkv"
   real = cli_output.Progress.advance
 
-  def advance(self, clip):
-    real(self, clip)
+  def advance(self, *clip):
+    real(self, *clip)
     if self._done == 5:
       raise KeyboardInterrupt
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from tests.inference import tiny_videos
 from vidrestore_jax.inference import jobs, overlap, restoring
 from vidrestore_jax.inference.restoring import Options
 from vidrestore_jax.inference.video_reader import VideoReader
+from vidrestore_jax.shapes import Restored
 
 JOB = ".vidrestore"
 
@@ -26,7 +28,7 @@ def _restore(given, output, model, stop=(), **options):
   """Restores; stopped after each number in `stop`, and begun again."""
   stop, begun = list(stop), []
 
-  def told(done):
+  def told(done, known):
     if stop and done == stop[0]:
       stop.pop(0)
       raise Killed
@@ -80,6 +82,113 @@ def test_a_job_that_was_stopped_ends_as_one_that_was_not(
   assert sorted(os.listdir(tmp_path)) == ["parts.mkv", "whole.mkv"]
 
 
+class _Neighbours:
+  """The mean of frames within two of each, less noise; it wants whole clips."""
+
+  restores, recurrent, radius, bidirectional = True, False, None, True
+  noise_map, stride, scale, channels, halo = True, 2, 1, 3, None
+
+  def __repr__(self):
+    return "Neighbours()"
+
+  def apply(self, variables, clip, noise):
+    index = jnp.arange(clip.shape[1])
+    near = jnp.abs(index[:, None] - index) <= 2
+    weights = near / near.sum(1, keepdims=True)
+    return Restored(
+        jnp.einsum("st,btyxc->bsyxc", weights, clip) - noise[:, None], {}
+    )
+
+
+@pytest.fixture(scope="module", params=[5, 6, 7], ids="cut_{}".format)
+def cut_film(tmp_path_factory, request):
+  """Its second scene starts before, with or after the third segment.
+
+  The noise jumps inside of the first one, so that the tracker forgets there. A
+  flash before the last segment is no cut, as frames before it show.
+  """
+  path = tmp_path_factory.mktemp("videos") / "film.mkv"
+  scenes = (request.param, 14 - request.param)
+  quiet, loud = (
+      tiny_videos.film(scenes, (40, 32), sigmas)
+      for sigmas in ((0.02, 0.05), (0.1, 0.05))
+  )
+  film = np.concatenate([quiet[:2], loud[2:]])
+  film[11] = 1 - film[11]
+  planes = tiny_videos.planes_of(film)
+  tiny_videos.write(path, planes, "bgr0")
+  return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("recurrent", {}),
+        ("windowed", {"noise": "signal", "strength": 0.7}),
+        ("windowed", {"cuts": False, "tile": 164}),
+        ("neighbours", {}),
+        ("neighbours", {"chunk": (2, 1)}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:where chunks meet")
+def test_levels_and_cuts_go_on_as_if_nothing_had_been(
+    tmp_path, cut_film, kind, options
+):
+  if kind == "neighbours":
+    model = _Neighbours(), {}
+  else:
+    model = getattr(tiny_videos, kind)()
+  plot = tmp_path / "whole.png"
+  _restore(cut_film, tmp_path / "whole.mkv", model, plot_noise=plot, **options)
+  begun = _restore(
+      cut_film, tmp_path / "parts.mkv", model, stop=(4, 7, 8, 10, 13),
+      plot_noise=tmp_path / "parts.png", **options,
+  )
+  assert begun == [0, 3, 6, 6, 9, 12]
+  expected = _pictures(tmp_path / "whole.mkv")
+  assert len(expected) == 14
+  assert _pictures(tmp_path / "parts.mkv") == expected
+  assert (tmp_path / "parts.png").read_bytes() == plot.read_bytes()
+
+
+def test_a_part_without_estimates_is_a_gap_in_the_plot(tmp_path, given):
+  model, output = tiny_videos.windowed(), tmp_path / "out.mkv"
+
+  def told(done, known):
+    assert (known.estimate is None) == (options.plot_noise is None)
+    if done == 8 and options.plot_noise is None:
+      raise Killed
+
+  options = Options(sigma=0.1, segment=3)
+  with pytest.raises(Killed):
+    restoring.restore_file(given, output, *model, options, told=told)
+  options = Options(sigma=0.1, segment=3, plot_noise=tmp_path / "out.png")
+  outcome = restoring.restore_file(given, output, *model, options, told=told)
+  assert [found is None for found in outcome.noise] == 6 * [True] + 5 * [False]
+  assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        dict(sigma=0.2), dict(noise="signal"), dict(strength=0.5),
+        dict(cuts=False), dict(tile=200), dict(bucket=None),
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_every_setting_is_of_the_job(tmp_path, given, option):
+  model, output = tiny_videos.windowed(), tmp_path / "out.mkv"
+
+  def told(done, known):
+    raise Killed
+
+  with pytest.raises(Killed):
+    restoring.restore_file(given, output, *model, Options(), told=told)
+  (name,) = option
+  with pytest.raises(FileExistsError, match=f"differs in {name}"):
+    restoring.restore_file(given, output, *model, Options(**option))
+
+
 def test_segments_shorter_than_the_look_back_go_on(tmp_path, given):
   model = tiny_videos.windowed()
   _restore(given, tmp_path / "whole.mkv", model, sigma=0.1)
@@ -106,7 +215,7 @@ def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
   options = Options(lossless=True, segment=3)
   stopped = iter(range(20))
 
-  def told(done):
+  def told(done, known):
     if done == 8 and next(stopped) == 0:
       raise Killed
 
@@ -142,10 +251,10 @@ def test_a_job_that_was_killed_as_it_ended_has_ended(
     with pytest.raises(Killed):
       restoring.restore_file(given, output, *model, options)
   assert output.exists() == (moment == "unlink")
-  frames = restoring.restore_file(
-      given, output, *model, options, told=told.append
+  outcome = restoring.restore_file(
+      given, output, *model, options, told=lambda done, _: told.append(done)
   )
-  assert frames == 11 and not told
+  assert outcome.frames == 11 and not told
   assert os.listdir(tmp_path) == ["out.mkv"]
   assert VideoReader(output).description.frames == 11
   with pytest.raises(FileExistsError, match="--overwrite"):
@@ -242,15 +351,19 @@ def test_a_closed_stream_ends_its_thread():
 def test_twenty_kills_leave_no_mark(tmp_path):
   """SIGKILL at random moments; the file equals the uninterrupted one."""
   given, frames = tmp_path / "in.mp4", 480
-  planes = tiny_videos.samples("yuv420p", frames, (64, 48))
-  planes = [[plane // 8 + 96 for plane in frame] for frame in planes]
+  scenes = [7] * (frames // 7) + [frames % 7]
+  film = tiny_videos.film(scenes, (64, 48), np.linspace(0.02, 0.2, len(scenes)))
+  planes = [
+      [plane[..., 0], plane[::2, ::2, 1], plane[::2, ::2, 2]]
+      for plane in np.rint(255 * film).astype(np.uint8)
+  ]
   tiny_videos.write(
       given, planes, "yuv420p", codec="libx264", sound="aac"
   )
   model = tiny_videos.release(tmp_path / "model", "ncfl", **tiny_videos.NCFL)
   command = [
       sys.executable, "-m", "vidrestore_jax.cli", "restore", str(given), "OUT",
-      f"--model={model}", "--sigma=20", "--segment=4",
+      f"--model={model}", "--segment=4",
   ]
 
   def start(output):

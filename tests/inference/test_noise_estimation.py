@@ -1,6 +1,4 @@
 import math
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -118,8 +116,10 @@ def test_strength():
   )
   with pytest.raises(ValueError, match=r"between 0 .* and 1 .* got 1.5"):
     strong(frame, restored, 1.5)
-  with pytest.raises(ValueError, match="enlarges takes no strength"):
+  with pytest.raises(ValueError, match="frames of one size"):
     strong(frame, restored.repeat(2, 0), 0.5)
+  with pytest.raises(ValueError, match="a model that enlarges takes none"):
+    noise_estimation.check_strength(0.5, 4)
 
 
 def test_a_plot_shows_estimates_and_stated_levels(tmp_path):
@@ -145,11 +145,8 @@ def test_a_plot_shows_estimates_and_stated_levels(tmp_path):
         pytest.param(10, (5, 10, 20, 30, 50, 75), marks=pytest.mark.slow),
     ],
 )
-def test_levels_on_real_clips(name, own, frames, sigmas):
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real clips to measure")
-  files = sorted((pathlib.Path(folder) / "clips" / name).glob("0*"))[:frames]
+def test_levels_on_real_clips(name, own, frames, sigmas, real_data):
+  files = sorted((real_data / "clips" / name).glob("0*"))[:frames]
   clip = [np.asarray(Image.open(f).convert("RGB")) / 255 for f in files]
   alone = [255 * noise_estimation.estimate(frame).sigma for frame in clip]
   assert np.mean(alone) == pytest.approx(own, abs=0.1)

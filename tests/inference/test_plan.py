@@ -119,7 +119,9 @@ def test_global_models_are_planned_whole():
 def test_free_memory_and_durations():
   free = plan.free_memory()
   assert free is None or free > 10**8
-  seconds = plan.Plan((2, 4), 3600, None, 1, 10**9, None, 1.0, 5.0, None, "x")
+  seconds = plan.Plan(
+      (2, 4), 3600, None, None, 1, 10**9, None, 1.0, 5.0, None, "x"
+  )
   assert seconds.fits and str(seconds).splitlines() == [
       "3600 frames of 4x2 on x",
       "memory: 1.00 GB",

@@ -58,7 +58,7 @@ def test_samples_tags_times_and_sound_come_back(
   planes = tiny_videos.samples(pixel_format, 5, (20, 12))
   given, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
   tiny_videos.write(given, planes, pixel_format, tags=tags, sound="pcm_s16le")
-  assert _restore(given, output, model, lossless=True, segment=2) == 5
+  assert _restore(given, output, model, lossless=True, segment=2).frames == 5
   before, _ = _read(given)
   after, pictures = _read(output)
   assert after.tags == before.tags and after.pixel_format == pixel_format

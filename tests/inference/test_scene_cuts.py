@@ -1,6 +1,4 @@
 import itertools
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -82,17 +80,14 @@ def test_frames_come_two_later(scenes):
 
 
 @pytest.mark.parametrize("sigma", [0, 25, 50])
-def test_real_clips_one_after_another(sigma):
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no real clips to join")
+def test_real_clips_one_after_another(sigma, real_data):
   names = (
       "davis_drift-chicane", "ntia_aspen", "vid4_walk", "vid4_city",
       "videnn_tennis_clean", "ntu_a1_rain", "rgbd_clean", "toflow_noisy",
   )
   film = []
   for name in names:
-    for path in sorted((pathlib.Path(folder) / "clips" / name).glob("0*"))[:7]:
+    for path in sorted((real_data / "clips" / name).glob("0*"))[:7]:
       picture = Image.open(path).convert("RGB").resize((320, 240))
       film.append(np.asarray(picture) / np.float32(255))
   assert _starts(_noisy(np.stack(film), sigma)) == list(range(7, 56, 7))

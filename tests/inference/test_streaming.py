@@ -7,7 +7,6 @@ import pytest
 
 from vidrestore_jax import models
 from vidrestore_jax.inference import streaming, tiling
-from vidrestore_jax.inference.noise_estimation import NoiseTracker
 from vidrestore_jax.shapes import Restored
 
 # The quantiser is off ("noq"), so that two programs may be held together
@@ -391,28 +390,6 @@ def test_each_frame_has_a_sigma_of_its_own(windowed):
   np.testing.assert_allclose(found, mapped, atol=1e-5)
   flat = streaming.restore_clip(model, variables, clip, sigma=0.1).frames
   assert np.abs(found - flat).max() > 1e-3
-
-
-def test_noise_and_cuts_are_found_on_the_way():
-  rng = np.random.default_rng(0)
-  scenes = [rng.random((1, 3, 3, 3)).repeat(32, 1).repeat(32, 2)] * 4
-  scenes += [rng.random((1, 3, 3, 3)).repeat(32, 1).repeat(32, 2)] * 4
-  film = np.concatenate(scenes)
-  sigmas = np.repeat([0.02, 0.1], 4)[:, None, None, None]
-  film = np.clip(film + sigmas * rng.standard_normal(film.shape), 0, 1)
-  frames = list(streaming.annotated(iter(film), noise=NoiseTracker()))
-  assert [f.starts_scene for f in frames] == 4 * [False] + [True] + 3 * [False]
-  np.testing.assert_allclose(
-      [f.sigma for f in frames], sigmas.ravel(), rtol=0.1
-  )
-  maps = list(
-      streaming.annotated(
-          film, noise=NoiseTracker(), signal_dependent=True, cuts=False
-      )
-  )
-  assert maps[0].sigma.shape == (96, 96, 1)
-  np.testing.assert_allclose(maps[0].sigma.mean(), 0.02, rtol=0.15)
-  assert [f.sigma for f in streaming.annotated(film)] == [None] * 8
 
 
 class Neighbours:

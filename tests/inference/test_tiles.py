@@ -17,8 +17,11 @@ from vidrestore_jax.shapes import Restored
 # without arguments.
 _N2N = dict(width=4, output_widths=(4, 4))
 TINY = {
+    "duf": [dict(layers=16)],
     "dncnn": [dict(depth=4, width=4), dict(depth=5, width=3, noise_map=True)],
     "fastdvdnet": [dict(widths=(4, 4, 4), interm=2)],
+    "fastdvdnet_vsr": [dict(widths=(4, 4, 4), interm=2, hr_channels=4)],
+    "fsrcnn": [dict(width=4, shrunk=2, depth=2), dict(scale=2, width=4)],
     "fitvnet": [dict(image=_N2N, video=dict(widths=(4, 4, 4), interm=2))],
     "ncfl_clean": [
         dict(
@@ -27,9 +30,16 @@ TINY = {
         )
     ],
     "noise2noise": [_N2N],
+    "pisr": [
+        dict(
+            decoder=dict(name="fsrcnn", scale=2, width=4, shrunk=2, depth=1),
+            width=4, shrunk=2,
+        )
+    ],
     "vdsr": [
         dict(scale=4, depth=4, width=4), dict(scale=1, depth=3, width=4)
     ],
+    "vsrnet": [dict(width=4, depth=3), dict(motion=True)],
 }
 
 

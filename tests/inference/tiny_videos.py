@@ -23,28 +23,29 @@ NCFL = dict(
 
 def identity():
   """(model, variables) of a model that changes nothing and takes no sigma."""
-  return _built("dncnn", 0.0, depth=2, width=2, batch_norm=False)
+  return built("dncnn", 0.0, depth=2, width=2, batch_norm=False)
 
 
 def recurrent():
   """(model, variables) of a recurrent model with a noise map."""
-  return _built("ncfl", 0.2, **NCFL)
+  return built("ncfl", 0.2, **NCFL)
 
 
 def windowed():
   """(model, variables) of a cascade of windows with a noise map."""
-  return _built("fastdvdnet", 0.2, widths=(4, 4, 4), interm=2)
+  return built("fastdvdnet", 0.2, widths=(4, 4, 4), interm=2)
 
 
 def release(folder, name="dncnn", **kwargs):
   """A released folder, as text; without arguments that of `identity`."""
   kwargs = kwargs or dict(depth=2, width=2, batch_norm=False)
-  _, variables = _built(name, 0.0 if name == "dncnn" else 0.2, **kwargs)
+  _, variables = built(name, 0.0 if name == "dncnn" else 0.2, **kwargs)
   released.save(folder, name=name, kwargs=kwargs, variables=variables)
   return str(folder)
 
 
-def _built(name, spread, **kwargs):
+def built(name, spread, **kwargs):
+  """(model, variables), those drawn from -spread to spread."""
   model = models.build(name, **kwargs)
   generator = np.random.default_rng(0)
   variables = {
@@ -72,6 +73,32 @@ def samples(pixel_format, frames, size, seed=0):
       ]
       for _ in range(frames)
   ]
+
+
+def film(scenes, size, sigmas, seed=0):
+  """Noisy frames `[T, H, W, 3]` in [0, 1] with cuts between scenes.
+
+  Args:
+    scenes: how many frames each has.
+    size: (width, height).
+    sigmas: of each scene's noise.
+    seed: of all of it.
+  """
+  generator = np.random.default_rng(seed)
+  width, height = size
+  frames = []
+  for length, sigma in zip(scenes, sigmas):
+    blocks = generator.uniform(0.2, 0.8, (height // 8 + 1, width // 8 + 1, 3))
+    still = blocks.repeat(8, 0).repeat(8, 1)[:height, :width]
+    noise = generator.standard_normal((length, *still.shape))
+    frames.append(np.clip(still + sigma * noise, 0, 1))
+  return np.concatenate(frames).astype(np.float32)
+
+
+def planes_of(clip):
+  """8-bit planes of frames `[T, H, W, 3]`, to be written as bgr0."""
+  codes = np.rint(255 * clip).astype(np.uint8)
+  return [[frame[..., channel] for channel in range(3)] for frame in codes]
 
 
 def write(

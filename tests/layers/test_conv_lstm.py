@@ -1,8 +1,5 @@
 """The ConvLSTM against its equations, and its size."""
 
-import os
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,11 +24,8 @@ def _random(layer, channels, seed=0):
 
 
 @pytest.fixture(scope="module")
-def reference():
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is not set: no reference states here")
-  path = pathlib.Path(folder) / "reference" / "sr" / "convlstm_peephole.npz"
+def reference(real_data):
+  path = real_data / "reference" / "sr" / "convlstm_peephole.npz"
   with np.load(path) as archive:
     return {name: archive[name] for name in archive.files}
 

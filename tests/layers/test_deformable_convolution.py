@@ -2,8 +2,6 @@
 
 import functools
 import math
-import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -143,11 +141,8 @@ def test_without_offsets_it_is_a_convolution(stride, dilation):
   np.testing.assert_allclose(y, wanted, atol=1e-5)
 
 
-def test_it_is_the_public_operation():
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is unset: no public outputs here")
-  path = pathlib.Path(folder) / "reference" / "sr" / "dcn_op.npz"
+def test_it_is_the_public_operation(real_data):
+  path = real_data / "reference" / "sr" / "dcn_op.npz"
   with np.load(path) as archive:
     given = {name: archive[name] for name in archive.files}
   last = {

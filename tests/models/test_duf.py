@@ -8,7 +8,7 @@ from tests.models import measures
 from vidrestore_jax import models
 from vidrestore_jax.models import duf
 
-TINY = duf.DUF(blocks=1, growth=2, scale=2, width=3, head=4, channels=1)
+TINY = duf.DUF(blocks=1, growth=2, scale=2, channels=1)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,5 @@
 """SpyNet against published outputs, and its laws."""
 
-import os
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,18 +10,14 @@ from vidrestore_jax import converters, models
 
 
 @pytest.fixture(scope="module")
-def reference():
-  folder = os.environ.get("VIDRESTORE_TEST_DATA")
-  if not folder:
-    pytest.skip("VIDRESTORE_TEST_DATA is not set: no published weights here")
-  folder = pathlib.Path(folder)
-  with np.load(folder / "reference" / "spynet_vid4_city_0_1.npz") as archive:
+def reference(real_data):
+  with np.load(real_data / "reference" / "spynet_vid4_city_0_1.npz") as archive:
     outputs = {name: archive[name] for name in archive.files}
-  frames = sorted((folder / "clips" / "vid4_city").iterdir())[:2]
+  frames = sorted((real_data / "clips" / "vid4_city").iterdir())[:2]
   outputs["frames"] = [
       np.asarray(Image.open(f), np.float32)[None] / 255 for f in frames
   ]
-  outputs["weights"] = folder / "reference" / "spynet_weights.npz"
+  outputs["weights"] = real_data / "reference" / "spynet_weights.npz"
   return outputs
 
 

@@ -285,6 +285,8 @@ def test_what_does_not_go_together_is_refused():
     _task(teacher=TEACHER | {"channels": 1})
   with pytest.raises(ValueError, match="not both 0, but got 0.0 and 0.0"):
     _task(lambda_sd=0.0, lambda_td=0.0)
+  with pytest.raises(ValueError, match=r"give --config.task.lambda_td. To mea"):
+    _task(lambda_td=None)
   with pytest.raises(ValueError, match="one of none, l2, but got 'l1'"):
     _task(normalize="l1")
   with pytest.raises(ValueError, match="wants a noise map"):

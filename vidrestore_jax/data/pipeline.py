@@ -25,6 +25,9 @@ _ADVICE = (
 )
 
 _ARRAYS = ("clean", "degraded", "flow")
+# Grain's shuffle holds no permutation, but takes up to milliseconds an element
+# of sources smaller than this: it draws from 2**16 numbers until one fits.
+_LARGE = 2**16
 # Batches that this process reads itself after each start, while its workers
 # come up, which takes them seconds.
 _HEAD = 4
@@ -108,13 +111,7 @@ def train_iterator(
           f"Damaged file {number} of {len(damaged)}, whose clips are passed"
           f" over: {line}"
       )
-  elements = (
-      grain.MapDataset.range(len(source))
-      .seed(seed)
-      .shuffle()
-      .repeat()  # Each epoch is shuffled anew.
-      .random_map(element)
-  )
+  elements = _shuffled(len(source), seed).repeat().random_map(element)
   batches = functools.partial(
       _Batches, elements[shard_index::shard_count], batch_size // shard_count
   )
@@ -139,6 +136,37 @@ def example_batch(
       key: (np.zeros_like(value) if key in _ARRAYS else value)[None]
       for key, value in example.items()
   }
+
+
+def _shuffled(count: int, seed: int) -> grain.MapDataset:
+  """Numbers from 0 to count - 1; past the end they go on in another order."""
+  numbers = grain.MapDataset.range(count).seed(seed)
+  if count < _LARGE:
+    return _Permuted(numbers, seed)
+  return numbers.shuffle()
+
+
+class _Permuted(grain.MapDataset):
+  """Shuffles a small dataset, each epoch anew, by (seed, epoch) alone."""
+
+  def __init__(self, elements, seed: int):
+    super().__init__(elements)
+    self._seed = seed
+
+  def __len__(self):
+    return len(self._parent)
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    epoch, position = divmod(index, len(self))
+    order = _permutation(self._seed, epoch, len(self))
+    return self._parent[int(order[position])]
+
+
+@functools.lru_cache(4)  # Threads that read ahead are in an epoch or two.
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+  return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 class _Element:

@@ -7,6 +7,11 @@ the same command goes on after the last segment, whatever stopped it, and what
 it makes equals what a run that never stopped makes. A recurrent model's state
 at a segment's end lies beside it; a windowed model reads again the frames that
 it looks back at. Joined, the segments become the output, and the folder goes.
+
+What is found out of a frame, its noise and whether a scene starts with it,
+depends on frames before it without end: levels are averaged until they jump. So
+it is not found out again but written down for each frame, with what the search
+remembers after a segment's last.
 """
 
 import collections
@@ -16,14 +21,16 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from vidrestore_jax.inference import streaming, video_colour, video_encoding
+from vidrestore_jax.inference import pipeline, video_colour, video_encoding
+from vidrestore_jax.inference.noise_estimation import NoiseEstimate
 from vidrestore_jax.inference.overlap import ahead
+from vidrestore_jax.inference.pipeline import Settings
 from vidrestore_jax.inference.video_encoding import Encoding
 from vidrestore_jax.inference.video_joining import Segment
 from vidrestore_jax.inference.video_reader import checksum
@@ -31,7 +38,23 @@ from vidrestore_jax.inference.video_reader import checksum
 # Frames between decoding and computing, and between computing and encoding.
 _DEPTH = 4
 _HEADER, _END, _JOINED = "journal.json", "ended.json", "joined.partial"
-_FORMAT = 1  # Raised when a journal of today could no longer be read.
+_FORMAT = 2  # Raised when a journal of today could no longer be read.
+
+
+class FrameDone(NamedTuple):
+  """What a journal says of a frame.
+
+  Attributes:
+    pts: its time stamp.
+    checksum: of its samples, to find it again.
+    starts_scene: of `pipeline.Known`, as is the estimate.
+    estimate: of its noise, or None.
+  """
+
+  pts: int
+  checksum: int
+  starts_scene: bool
+  estimate: NoiseEstimate | None
 
 
 class Journal:
@@ -140,7 +163,15 @@ class Journal:
   @property
   def done(self) -> int:
     """How many frames are finished."""
-    return sum(len(card["pts"]) for card in self.segments)
+    return sum(len(card["frames"]) for card in self.segments)
+
+  def frames(self) -> list[FrameDone]:
+    """All that are finished."""
+    return [
+        FrameDone(*fields, estimate and NoiseEstimate(*estimate))
+        for card in self.segments
+        for *fields, estimate in card["frames"]
+    ]
 
   def commit(self, card, state):
     """Counts the segment whose video has been written."""
@@ -164,7 +195,9 @@ class Journal:
   def files(self) -> list[Segment]:
     """The segments, for `video_joining.join`."""
     return [
-        Segment(self.video(index), card["pts"], card["end"])
+        Segment(
+            self.video(index), [pts for pts, *_ in card["frames"]], card["end"]
+        )
         for index, card in enumerate(self.segments)
     ]
 
@@ -246,10 +279,11 @@ def run(
     model,
     variables,
     encoding: Encoding,
+    settings: Settings,
     *,
-    sigma: float | None = None,
     length: int = 250,
-    told: Callable[[int], None] = lambda done: None,
+    told: Callable[[int, pipeline.Known], None] = lambda done, known: None,
+    note: Callable[[str], None] = pipeline.warn,
 ):
   """Restores and encodes what of a job is not yet done.
 
@@ -259,49 +293,47 @@ def run(
     model: a restoration model.
     variables: its variables.
     encoding: how to encode.
-    sigma: standard deviation of the noise in [0, 1] units.
+    settings: how to restore.
     length: frames in a segment.
-    told: called after each frame with the number that are done.
+    told: called after each frame with the number that are done and what is
+      known of it.
+    note: as `pipeline.restored` has it.
   """
   description = source.description
   size = tuple(side * model.scale for side in description.size)
-  done = journal.done
   seen = collections.deque()  # (pts, duration, checksum) of those on the way.
-  stream = _results(journal, source, model, variables, sigma, seen)
-  marks = collections.deque(maxlen=max(_look_back(model), 1))
-  if journal.segments:
-    marks.extend(journal.segments[-1]["marks"])
+  stream = _results(journal, source, model, variables, settings, seen, note)
   writer = None
   with contextlib.closing(ahead(stream, _DEPTH)) as results:
     try:
-      for index, result in enumerate(results, done):
+      for done, result in enumerate(results, journal.done + 1):
         pts, duration, check = seen.popleft()
-        marks.append((index, pts, check))
         if writer is None:
-          stamps = []
+          frames = []
           writer = video_encoding.Encoder(
               journal.video(len(journal.segments)), encoding, description, size
           )
-        writer.write(samples(result.frames, encoding.layout), pts)
-        stamps.append(pts)
-        told(index + 1)
-        if len(stamps) == length:
-          _commit(journal, writer, stamps, duration, marks, result)
+        writer.write(samples(result.frame, encoding.layout), pts)
+        frames.append(FrameDone(pts, check, *result.known[:2]))
+        told(done, result.known)
+        if len(frames) == length:
+          _commit(journal, writer, frames, duration, result)
           writer = None
       if writer is not None:
-        _commit(journal, writer, stamps, duration, marks, result)
+        _commit(journal, writer, frames, duration, result)
         writer = None
     finally:
       if writer is not None:
         writer.abandon()
 
 
-def _commit(journal, writer, stamps, duration, marks, result):
+def _commit(journal, writer, frames, duration, result):
   writer.close()
-  journal.commit(
-      dict(pts=stamps, end=stamps[-1] + duration, marks=list(marks)),
-      result.aux.get("state"),
+  card = dict(
+      frames=frames, end=frames[-1].pts + duration, layout=result.layout,
+      recent=result.known.recent,
   )
+  journal.commit(card, result.state)
 
 
 def sync(path):
@@ -336,45 +368,37 @@ def _from_rgb(frame, layout):
   return video_colour.from_rgb(frame, layout)
 
 
-def _look_back(model):
-  """How many frames before one its result depends on, without a state."""
-  return 0 if model.recurrent else model.radius
-
-
-def _results(journal, source, model, variables, sigma, seen):
+def _results(journal, source, model, variables, settings, seen, note):
   """Results of the frames that are not yet done."""
-  done, lead = journal.done, 0
-  first, mark = 0, None
-  if done and not getattr(model, "bidirectional", False):
-    first, *mark = journal.segments[-1]["marks"][0]
-    lead = min(done, _look_back(model))
-  elif done:  # Each frame depends on all: only encoding is saved.
-    lead = done
+  first, mark, resume = 0, None, None
+  frames = journal.frames()
+  done = len(frames)
+  if done:
+    scenes = [i for i, frame in enumerate(frames) if frame.starts_scene]
+    scene = scenes[-1] if scenes else 0
+    again = pipeline.look_back(model, settings.chunk, done, scene)
+    first = max(done - max(again, pipeline.CONTEXT), 0)
+    mark = frames[first][:2]
+    last = journal.segments[-1]
+    known = [pipeline.Known(*frame[2:]) for frame in frames[first:]]
+    recent = tuple(NoiseEstimate(*fields) for fields in last["recent"])
+    known[-1] = known[-1]._replace(recent=recent)
+    resume = pipeline.Resume(known, again, journal.state(), last["layout"])
   description = source.description
-  pictures = ahead(_read(source, first, mark, done - lead), _DEPTH)
+  pictures = ahead(source.pictures(first, mark), _DEPTH)
 
-  def frames():
-    for picture, check in pictures:
-      seen.append((picture.pts, picture.duration, check))
+  def given():
+    for index, picture in enumerate(pictures, first):
+      if index >= done:
+        check = checksum(picture.planes)
+        seen.append((picture.pts, picture.duration, check))
       yield to_rgb(picture.planes, description.layout)
 
   with contextlib.closing(pictures):
-    restored = streaming.restore_stream(
-        model, variables, frames(), sigma=sigma, aux=("state",),
-        state=journal.state(),
+    yield from pipeline.restored(
+        model, variables, given(), settings, aux=("state",), resume=resume,
+        note=note,
     )
-    for index, result in enumerate(restored):
-      if index < lead:
-        seen.popleft()
-        continue
-      yield result
-
-
-def _read(source, first, mark, wanted) -> Iterator:
-  """Pictures from number `wanted` on, read from number `first` on."""
-  for index, picture in enumerate(source.pictures(first, mark), first):
-    if index >= wanted:
-      yield picture, checksum(picture.planes)
 
 
 def to_rgb(planes, layout):

@@ -144,6 +144,22 @@ class NoiseTracker:
     self._previous = None
     self._recent = collections.deque(maxlen=_SMOOTHED)
 
+  @property
+  def recent(self) -> tuple[NoiseEstimate, ...]:
+    """All that is carried to the next frame, beside the last one itself."""
+    return tuple(self._recent)
+
+  def go_on(self, frame, recent):
+    """Goes on as another tracker would after its last frame.
+
+    Args:
+      frame: that frame, `[H, W, C]` in [0, 1].
+      recent: of that tracker.
+    """
+    self.reset()
+    self._previous = np.asarray(frame, np.float32)
+    self._recent.extend(recent)
+
   def __call__(self, frame) -> NoiseEstimate:
     """The estimate for `frame` `[H, W, C]` in [0, 1]; see `estimate`."""
     frame = np.asarray(frame, np.float32)
@@ -180,21 +196,30 @@ def with_strength(frame, restored, strength: float):
   Raises:
     ValueError: another strength, or shapes that differ.
   """
+  check_strength(strength)
+  if frame.shape != restored.shape:
+    raise ValueError(
+        "Strength blends frames of one size, but got"
+        f" {tuple(restored.shape)} from {tuple(frame.shape)}."
+    )
+  if strength in (0.0, 1.0):  # Exactly, whatever the other holds.
+    return restored if strength else frame
+  return frame + strength * (restored - frame)
+
+
+def check_strength(strength: float, scale: int = 1):
+  """ValueError unless `with_strength` takes it, of a model of that scale."""
   if not 0.0 <= strength <= 1.0:
     raise ValueError(
         "The strength lies between 0 (nothing is removed) and 1 (all that the"
         f" model finds), but got {strength}. To remove more, state a higher"
         " sigma."
     )
-  if frame.shape != restored.shape:
+  if strength < 1.0 and scale > 1:
     raise ValueError(
-        "Strength blends frames of one size, but got"
-        f" {tuple(restored.shape)} from {tuple(frame.shape)}. A model that"
-        " enlarges takes no strength."
+        "A strength blends what a model made with what it was given, which is"
+        f" {scale} times smaller here: a model that enlarges takes none."
     )
-  if strength in (0.0, 1.0):  # Exactly, whatever the other holds.
-    return restored if strength else frame
-  return frame + strength * (restored - frame)
 
 
 def plot(path, estimates, times=None):
@@ -202,7 +227,8 @@ def plot(path, estimates, times=None):
 
   Args:
     path: of the file.
-    estimates: a `NoiseEstimate` or a sigma in [0, 1] units for each frame.
+    estimates: a `NoiseEstimate` or a sigma in [0, 1] units for each frame; a
+      sigma of NaN leaves a gap.
     times: seconds, one for each frame; None numbers the frames.
   """
   # Matplotlib takes longer to import than most clips' first frame.

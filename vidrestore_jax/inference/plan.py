@@ -9,6 +9,7 @@ was compiled. Neither depends on what frames show.
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ class Plan:
     size: (H, W) of the frames.
     frames: how many there are, or None where that is not known.
     tile: side of the tiles, None for whole frames.
+    bucket: what sides of whole frames are padded to multiples of, or None.
     tiles: how many a frame is cut into.
     memory: bytes on the device at once; on a CPU they are the computer's own,
       on top of what a process that has loaded jax and the model takes.
@@ -42,6 +44,7 @@ class Plan:
   size: tuple[int, int]
   frames: int | None
   tile: int | None
+  bucket: int | None
   tiles: int
   memory: int
   available: int | None
@@ -68,6 +71,10 @@ class Plan:
     lines = [f"{frames} of {width}x{height} on {self.device}"]
     if self.tile:
       lines.append(f"in {self.tiles} tiles of {self.tile}x{self.tile} each")
+    elif self.bucket:
+      height, width = (side + -side % self.bucket for side in self.size)
+      if (height, width) != self.size:
+        lines.append(f"padded to {width}x{height}, as sizes near it are")
     free = ""
     if self.available is not None:
       free = f" of {_gigabytes(self.available)} free"
@@ -90,27 +97,32 @@ def make(
     size: tuple[int, int],
     *,
     frames: int | None = None,
-    tile: int | None = None,
+    tile: int | str | None = "auto",
+    bucket: int | str | None = "auto",
     chunk: tuple[int, int] | None = None,
     available: int | None = None,
 ) -> Plan:
-  """Plans a restoration; halves the tiles until it fits.
+  """Plans a restoration.
 
   Args:
     model: a restoration model.
     variables: its variables.
     size: (H, W) of the frames.
     frames: how many there are; needed by a bidirectional model without chunks.
-    tile: side of the tiles; None: whole frames as long as they fit.
+    tile: side of the tiles; None: whole frames. "auto": whole frames where they
+      fit, else tiles, halved until they do, or until they would be little but
+      context.
+    bucket: of whole frames, see `tiling`; None: none. "auto":
+      `tiling.usual_bucket`.
     chunk: as `streaming.restore_stream` has it.
     available: bytes to fit into; None: what the device has free.
 
   Returns:
-    The first plan that fits, or, where none does, the last that was tried.
+    The first plan that fits, or, where none does, the one that takes least.
 
   Raises:
-    ValueError: the model does not restore, or does not suit the tile, or the
-      clip's length is needed.
+    ValueError: the model does not restore, or does not suit the tile or the
+      bucket, or the clip's length is needed.
   """
   streaming.check_streams(model)
   length = 1
@@ -122,22 +134,88 @@ def make(
       )
     length = chunk[0] + 2 * chunk[1] if chunk else frames
     length = min(length, frames or length)
+  plan, compiled = _best(list(_attempts(
+      model, variables, tuple(size), tile, bucket, frames=frames,
+      length=length, available=available,
+  )))
+  if plan.fits:
+    # What chunks share is made again in each.
+    made = min(chunk[0], length) if chunk else length
+    seconds = _timed(compiled, made, plan)
+    plan = dataclasses.replace(plan, seconds_per_frame=seconds)
+  return plan
+
+
+def layout(
+    model,
+    variables,
+    size: tuple[int, int],
+    *,
+    tile: int | str | None,
+    bucket: int | str | None,
+    aux: tuple[str, ...],
+    note: Callable[[str], None],
+) -> tuple[int | None, int | None]:
+  """The tile and the bucket that `make` would plan with.
+
+  What is compiled to find out is what then runs, so it takes no time of its
+  own.
+
+  Args:
+    model, variables, size, tile, bucket: as `make` has them.
+    aux: as `streaming.restore_stream` has it.
+    note: called with a sentence where whole frames do not fit.
+  """
+  if tile != "auto" or model.halo is None:
+    tile = None if tile == "auto" else tile
+    if bucket == "auto":
+      bucket = None if tile else tiling.usual_bucket(model, size)
+    return tile, bucket
+  attempts = list(
+      _attempts(model, variables, tuple(size), tile, bucket, aux=aux)
+  )
+  plan, _ = _best(attempts)
+  if len(attempts) > 1:
+    (whole, _), (height, width) = attempts[0], size
+    fit = "give the same frames" if plan.fits else "may not fit either"
+    tiles = f"tiles of {plan.tile}x{plan.tile}" if plan.tile else "them"
+    note(
+        f"whole frames of {width}x{height} would take"
+        f" {_gigabytes(whole.memory)} and {_gigabytes(plan.available)} are"
+        f" free; going on with {tiles}, which {fit}"
+    )
+  return plan.tile, plan.bucket
+
+
+def _best(attempts):
+  """Of plans with programs the one that fits, or else takes least."""
+  return min(attempts, key=lambda pair: (not pair[0].fits, pair[0].memory))
+
+
+def _attempts(
+    model, variables, size, tile, bucket, *, frames=None, length=1, aux=(),
+    available=None,
+):
+  """Plans but for the time of a frame, with their programs, until one fits."""
   if available is None:
     available = free_memory()
+  search = tile == "auto"
+  if search:
+    tile = None
+  if bucket == "auto":
+    bucket = None if tile else tiling.usual_bucket(model, size)
   while True:
     plan, compiled = _compiled(
-        model, variables, size, frames, tile, length, available
+        model, variables, size, tile, bucket, frames=frames, length=length,
+        aux=aux, available=available,
     )
-    if plan.fits:
-      return dataclasses.replace(
-          plan, seconds_per_frame=_timed(compiled, length, chunk, plan.tiles)
-      )
-    if model.halo is None:
-      return plan
+    yield plan, compiled
+    if plan.fits or not search or model.halo is None:
+      return
     side = max((tile or max(size)) // 2, tiling.advisable(model))
     if side >= (tile or max(size)):
-      return plan
-    tile = side
+      return
+    tile, bucket = side, None
 
 
 def free_memory() -> int | None:
@@ -161,7 +239,9 @@ def free_memory() -> int | None:
     return None
 
 
-def _compiled(model, variables, size, frames, tile, length, available):
+def _compiled(
+    model, variables, size, tile, bucket, *, frames, length, aux, available
+):
   """The plan but for the time of a frame, and [(program, its arguments)]."""
   shown, tiles = size, 1
   if tile is not None:
@@ -169,7 +249,11 @@ def _compiled(model, variables, size, frames, tile, length, available):
     cut = tiling.tiles(model, padded, tile)
     rows, columns = cut[0]
     shown, tiles = (rows.stop, columns.stop), len(cut)
-  programs, made = streaming.programs(model, variables, shown, length=length)
+  if bucket is not None:
+    tiling.check_bucket(model, bucket)
+  programs, made = streaming.programs(
+      model, variables, shown, length=length, aux=aux, bucket=bucket
+  )
   start = time.perf_counter()
   compiled = []
   for function, arguments in programs:
@@ -189,9 +273,10 @@ def _compiled(model, variables, size, frames, tile, length, available):
   if device.platform == "cpu":
     most += int(_CPU_SHARE * most) + _CPU_BYTES
   return Plan(
-      size=tuple(size),
+      size=size,
       frames=frames,
       tile=tile,
+      bucket=bucket,
       tiles=tiles,
       memory=weights + tiles * held + most,
       available=available,
@@ -202,9 +287,11 @@ def _compiled(model, variables, size, frames, tile, length, available):
   ), compiled
 
 
-def _timed(compiled, length, chunk, tiles) -> float:
-  """Seconds for one frame."""
+def _timed(compiled, made, plan) -> float:
+  """Seconds for one frame, of `made` in one go."""
   def grey(leaf):
+    if jnp.issubdtype(getattr(leaf, "dtype", float), jnp.integer):
+      return jnp.asarray(plan.size, leaf.dtype)  # A bucket's valid part.
     return jnp.full(getattr(leaf, "shape", ()), 0.5, jnp.float32)
 
   total = 0.0
@@ -214,7 +301,7 @@ def _timed(compiled, length, chunk, tiles) -> float:
     start = time.perf_counter()
     jax.block_until_ready(program(*given))
     total += time.perf_counter() - start
-  return total * tiles / (chunk[0] if chunk else length)
+  return total * plan.tiles / made
 
 
 def _bytes(tree) -> int:

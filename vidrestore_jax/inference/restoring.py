@@ -6,7 +6,7 @@ import fractions
 import os
 import pathlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,23 +15,25 @@ from vidrestore_jax.inference import (
     comparison,
     frames_io,
     jobs,
-    streaming,
+    noise_estimation,
+    pipeline,
     video_encoding,
     video_joining,
     y4m,
 )
 from vidrestore_jax.inference.overlap import ahead
+from vidrestore_jax.inference.pipeline import Settings
 from vidrestore_jax.inference.video_reader import VideoReader
 
 _AHEAD = 4  # Frames between reading, computing and writing.
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Settings):
   """How a video file is restored; see `vidrestore restore --help`.
 
   Attributes:
-    sigma: standard deviation of the noise in [0, 1] units, or None.
+    sigma and others: of `Settings`.
     codec, crf, pixel_format, lossless: of `video_encoding.choose`.
     start, duration: the part to restore, in seconds; None is all.
     drop: streams that are left out, by number or kind.
@@ -43,7 +45,6 @@ class Options:
     compare_as: one of `comparison.LAYOUTS`.
   """
 
-  sigma: float | None = None
   codec: str | None = None
   crf: int | None = None
   pixel_format: str | None = None
@@ -60,28 +61,43 @@ class Options:
   compare_as: str = "split"
 
 
-def restore(frames, model, *, sigma=None, output=None, **options):
+class Outcome(NamedTuple):
+  """What became of frames.
+
+  Attributes:
+    frames: how many there are.
+    noise: estimates of theirs, `NoiseEstimate` or None where none was made.
+  """
+
+  frames: int
+  noise: list
+
+
+def restore(frames, model=None, *, output=None, **options):
   """Restores frames: an array, an iterable, or a file.
 
   Args:
     frames: a clip `[T, H, W, C]`; or an iterable of frames `[H, W, C]`; or the
       path of a video file. Floats are in [0, 1]; uint8 and uint16 are taken
       from black 0 to white 255 or 65535, and given back as such.
-    model: a released model's folder, or the pair (model, variables).
-    sigma: standard deviation of the noise in [0, 1] units, for a model with a
-      noise map.
+    model: a released model's folder, or the pair (model, variables); None: the
+      model that the package brings.
     output: path of the video to write; only for files.
-    **options: of `Options`; only for files.
+    **options: of `pipeline.Settings`, such as sigma, which is estimated where
+      it is not stated and the model is told it; for files also of `Options`.
 
   Returns:
     An array for an array. For an iterable, or a file without `output`, a
     generator of frames, at constant memory. The path of `output` otherwise.
 
   Raises:
-    ValueError: as `streaming.restore_stream`, or an argument does not suit
-      what is restored.
+    ValueError: as `pipeline.restored`, or an argument does not suit what is
+      restored.
   """
   is_path = isinstance(frames, str | os.PathLike)
+  shared = {field.name for field in dataclasses.fields(Settings)}
+  settings = {key: options[key] for key in shared & options.keys()}
+  options = {key: options[key] for key in options.keys() - shared}
   if not is_path and (output is not None or options):
     given = ["output"] * (output is not None) + sorted(options)
     raise ValueError(
@@ -90,29 +106,29 @@ def restore(frames, model, *, sigma=None, output=None, **options):
     )
   model, variables = _loaded(model)
   if is_path and output is not None:
-    options = Options(sigma=sigma, **options)
+    options = Options(**settings, **options)
     restore_file(frames, output, model, variables, options)
     return pathlib.Path(output)
+  settings = Settings(**settings)
   if is_path:
     source = VideoReader(frames, **options)
     layout = source.description.layout
     return _stream(model, variables, (
         jobs.to_rgb(picture.planes, layout) for picture in source.pictures()
-    ), sigma)
-  if hasattr(frames, "ndim"):
-    return np.stack(list(_stream(model, variables, frames, sigma)))
-  return _stream(model, variables, frames, sigma)
+    ), settings)
+  restored = _stream(model, variables, frames, settings)
+  return np.stack(list(restored)) if hasattr(frames, "ndim") else restored
 
 
 def _loaded(model):
-  if isinstance(model, str | os.PathLike):
+  if model is None or isinstance(model, str | os.PathLike):
     return released.load(model)
   return model
 
 
-def _stream(model, variables, frames, sigma):
+def _stream(model, variables, frames, settings):
   """Restored frames, of the type of those given."""
-  whites = []
+  whites, noise = [], []
 
   def floats():
     for frame in frames:
@@ -122,13 +138,26 @@ def _stream(model, variables, frames, sigma):
           np.asarray(frame, np.float32) / whites[-1]
       )
 
-  for result in streaming.restore_stream(
-      model, variables, floats(), sigma=sigma, aux=()
-  ):
+  for result in pipeline.restored(model, variables, floats(), settings):
     white = whites.pop(0)
-    yield result.frames if white is None else frames_io.to_integers(
-        result.frames, white
+    noise.append(result.known.estimate)
+    yield result.frame if white is None else frames_io.to_integers(
+        result.frame, white
     )
+  _plot(settings, noise)
+
+
+def _plot(settings, noise, times=None):
+  """Draws the noise over time where that is wanted and known."""
+  if settings.plot_noise is None or not noise:
+    return
+  # A run that did not ask for it may have done the first part of a job.
+  nothing = noise_estimation.NoiseEstimate(*[float("nan")] * 3)
+  noise = [nothing if found is None else found for found in noise]
+  path = pathlib.Path(settings.plot_noise)
+  beside = path.with_name(path.name + ".partial")
+  noise_estimation.plot(beside, noise, times)
+  beside.replace(path)
 
 
 # Files
@@ -166,8 +195,9 @@ def restore_file(
     source=None,
     model_sha256: str | None = None,
     begun: Callable[[int, int | None, tuple], None] = lambda *_: None,
-    told: Callable[[int], None] = lambda done: None,
-) -> int:
+    told: Callable[[int, pipeline.Known], None] = lambda done, known: None,
+    note: Callable[[str], None] = pipeline.warn,
+) -> Outcome:
   """Restores a video file into another, as a job that can be killed.
 
   Args:
@@ -181,17 +211,19 @@ def restore_file(
     model_sha256: of the released weights; computed where it is None.
     begun: called with the frames that an earlier run has done, those there
       are, and notes for the person who waits.
-    told: called after each frame with the number that are done.
+    told: called after each frame with the number that are done and what is
+      known of it.
+    note: as `pipeline.restored` has it.
 
   Returns:
-    How many frames the file has.
+    What the file has; no estimates where the job had ended but for its folder.
   """
   output = pathlib.Path(output)
   check_output([path], output, options.overwrite or jobs.has_ended(output))
-  if options.compare is not None:
-    check_output([path, output], options.compare, options.overwrite)
-  streaming.check_streams(model)
-  streaming.check_sigma(model, options.sigma)
+  for beside in (options.compare, options.plot_noise):
+    if beside is not None:
+      check_output([path, output], beside, options.overwrite)
+  pipeline.check(model, options)
   video, window = None, None
   if source is None:
     video = path
@@ -213,7 +245,7 @@ def restore_file(
   identity = _identity(path, model, variables, options, encoding, model_sha256)
   if jobs.has_ended(output):
     if jobs.is_of(output, identity):
-      return jobs.clear_away(output)
+      return Outcome(jobs.clear_away(output), [])
     jobs.clear_away(output)
     check_output([path], output, options.overwrite)
   journal = jobs.Journal(output, identity, restart=options.restart)
@@ -224,10 +256,13 @@ def restore_file(
     )]
     begun(journal.done, description.frames, tuple(notes))
     jobs.run(
-        journal, source, model, variables, encoding, sigma=options.sigma,
-        length=options.segment, told=told,
+        journal, source, model, variables, encoding, options,
+        length=options.segment, told=told, note=note,
     )
-    frames = journal.done
+    frames = journal.frames()
+    noise = [frame.estimate for frame in frames]
+    times = [float(frame.pts * description.time_base) for frame in frames]
+    _plot(options, noise, times)
     joined = journal.joined
     video_joining.join(
         joined, journal.files(), description, encoding, video, form=output,
@@ -242,7 +277,7 @@ def restore_file(
     journal.end(output)
   finally:
     journal.close()
-  return frames
+  return Outcome(len(frames), noise)
 
 
 def _identity(path, model, variables, options, encoding, model_sha256):
@@ -252,7 +287,7 @@ def _identity(path, model, variables, options, encoding, model_sha256):
   return {
       "source": jobs.identity_of(path),
       "model": {"is": repr(model), "weights_sha256": model_sha256},
-      "sigma": options.sigma,
+      **options.identity(),
       "encoding": {
           "codec": encoding.codec,
           "pixel_format": encoding.pixel_format,
@@ -264,8 +299,16 @@ def _identity(path, model, variables, options, encoding, model_sha256):
   }
 
 
-def restore_frames(source, write: Callable[[Any, Any], None], model, variables,
-                   *, sigma=None, told=lambda done: None) -> int:
+def restore_frames(
+    source,
+    write: Callable[[Any], None],
+    model,
+    variables,
+    settings: Settings,
+    *,
+    told: Callable[[int, pipeline.Known], None] = lambda done, known: None,
+    note: Callable[[str], None] = pipeline.warn,
+) -> Outcome:
   """Restores the frames of a source for whoever writes them.
 
   Args:
@@ -273,26 +316,28 @@ def restore_frames(source, write: Callable[[Any, Any], None], model, variables,
     write: called with each restored frame, float32 RGB `[H, W, 3]`, in order.
     model: a restoration model.
     variables: its variables.
-    sigma: standard deviation of the noise in [0, 1] units.
-    told: called after each frame with the number that are done.
-
-  Returns:
-    How many there were.
+    settings: how.
+    told: called after each frame with the number that are done and what is
+      known of it.
+    note: as `pipeline.restored` has it.
   """
-  layout = source.description.layout
-  frames = (
-      jobs.to_rgb(picture.planes, layout)
-      for picture in ahead(source.pictures(), _AHEAD)
-  )
-  results = streaming.restore_stream(
-      model, variables, frames, sigma=sigma, aux=()
-  )
-  done = 0
+  layout, base = source.description.layout, source.description.time_base
+  times, noise = None if source.description.rate is None else [], []
+
+  def frames():
+    for picture in ahead(source.pictures(), _AHEAD):
+      if times is not None:
+        times.append(float(picture.pts * base))
+      yield jobs.to_rgb(picture.planes, layout)
+
+  results = pipeline.restored(model, variables, frames(), settings, note=note)
   with contextlib.closing(ahead(results, _AHEAD)) as results:
-    for done, result in enumerate(results, 1):
-      write(result.frames)
-      told(done)
-  return done
+    for result in results:
+      write(result.frame)
+      noise.append(result.known.estimate)
+      told(len(noise), result.known)
+  _plot(settings, noise, times)
+  return Outcome(len(noise), noise)
 
 
 def y4m_writer(file, source, scale: int):

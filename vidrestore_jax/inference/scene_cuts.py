@@ -22,7 +22,7 @@ import numpy as np
 from vidrestore_jax.shapes import check_rank
 
 _GRID, _LEAST_SIDE = 16, 4  # Blocks to a side; pixels of a block's side.
-_BEFORE, _AFTER = 3, 2  # Frames looked at: before a cut, after its first.
+BEFORE, _AFTER = 3, 2  # Frames looked at: before a cut, after its first.
 # Scenes differ by 0.4 and more (1 is: as unlike as any two), neighbours within
 # one by some 0.01, in fast motion by up to 0.4.
 _LEAST_STEP, _LEAST_RATIO = 0.25, 2.5
@@ -40,17 +40,17 @@ def marked(frames: Iterable) -> Iterator[tuple[Any, bool]]:
     before it is not known.
   """
   held = collections.deque()  # Frames that have not been yielded.
-  # Thumbnails of frames, from _BEFORE before the next to yield.
+  # Thumbnails of frames, from BEFORE before the next to yield.
   seen = collections.deque()
   steps = collections.deque()  # Between neighbours of those.
   done = 0
 
   def next_marked():
     nonlocal done
-    index = min(done, _BEFORE)  # Of the next frame in `seen`.
+    index = min(done, BEFORE)  # Of the next frame in `seen`.
     starts = done > 0 and _is_cut(list(seen), list(steps), index)
     done += 1
-    if index == _BEFORE:
+    if index == BEFORE:
       seen.popleft()
       steps.popleft()
     return held.popleft(), starts
@@ -81,7 +81,7 @@ def _is_cut(seen, steps, index):
   )
   around = steps[: index - 1] + steps[index:]
   usual = statistics.median_low(around) if around else 0.0
-  return step > _LEAST_STEP and step > _LEAST_RATIO * usual
+  return bool(step > max(_LEAST_STEP, _LEAST_RATIO * usual))
 
 
 def _thumbnail(frame):

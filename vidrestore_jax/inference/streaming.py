@@ -27,15 +27,14 @@ import functools
 import itertools
 import operator
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.inference import scene_cuts, tiling
-from vidrestore_jax.inference.noise_estimation import NoiseTracker
+from vidrestore_jax.inference import tiling
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -77,6 +76,7 @@ def restore_stream(
     tile: int | None = None,
     bucket: int | None = None,
     chunk: tuple[int, int] | None = None,
+    shrunk: Callable[[str, int], None] | None = None,
 ) -> Iterator[Restored]:
   """Restores frames one by one; a generator, nothing runs before `next`.
 
@@ -85,7 +85,7 @@ def restore_stream(
   frame late, and as many more as a window reaches ahead (the model's radius).
 
   Where the first frame of a scene runs out of memory, it is tried again in
-  smaller and smaller tiles, each time with a RuntimeWarning; later ones follow.
+  smaller and smaller tiles, and `shrunk` is told; later ones follow.
 
   Args:
     model: a restoration model.
@@ -98,12 +98,14 @@ def restore_stream(
       and buckets, those of a frame's size. "state" is a recurrent model's state
       after the frame, on the device; "seam" is that of a chunk.
     state: the leaves of such a state, to go on where a stream stopped; None
-      starts a clip.
+      starts a clip, and so does a first frame that starts a scene.
     tile: side of the tiles, see `tiling.tiles`; None: whole frames.
     bucket: sides are padded to multiples of it, so that frames of similar size
       share a program; see `tiling`. None: to those of the model's stride.
     chunk: of a bidirectional model (length, overlap): so many frames at a time,
       restored with so many more on either side; None: the whole clip.
+    shrunk: called with a sentence and the side of the tiles when memory ran
+      out; None: the sentence is a RuntimeWarning.
 
   Yields:
     `Restored` on the host for each frame: `frames` float32 `[H, W, C]`, not
@@ -121,7 +123,7 @@ def restore_stream(
     MemoryError: there is too little even for small tiles, or the model takes
       none.
   """
-  run = _Run(model, variables, aux, tile, bucket, chunk)
+  run = _Run(model, variables, aux, tile, bucket, chunk, shrunk=shrunk)
   yield from _restored(run, frames, sigma, state)
 
 
@@ -164,39 +166,9 @@ def restore_clip(
         f"The clip has the frames 0 to {len(clip) - 1}, but frame {only} is"
         " asked for."
     )
-  run = _Run(model, variables, aux, tile, bucket, chunk, only)
+  run = _Run(model, variables, aux, tile, bucket, chunk, only=only)
   steps = list(_restored(run, clip, sigma, None))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
-
-
-def annotated(
-    frames: Iterable,
-    *,
-    noise: NoiseTracker | None = None,
-    signal_dependent: bool = False,
-    cuts: bool = True,
-) -> Iterator[Frame]:
-  """Finds out of frames what nobody has said.
-
-  Args:
-    frames: iterable of `[H, W, C]` in [0, 1].
-    noise: judges their noise; it is reset at cuts. None: leaves sigma open.
-    signal_dependent: give maps of the noise's dependence on the signal, not one
-      number for a frame.
-    cuts: look for cuts; then frames come two later than they are given.
-  """
-  if cuts:
-    frames = scene_cuts.marked(frames)
-  else:
-    frames = ((frame, False) for frame in frames)
-  for pixels, starts in frames:
-    sigma = None
-    if noise is not None:
-      if starts:
-        noise.reset()
-      found = noise(pixels)
-      sigma = found.noise_map(pixels) if signal_dependent else found.sigma
-    yield Frame(pixels, sigma, starts)
 
 
 def verify_tiles(
@@ -236,6 +208,7 @@ class _Run:
   bucket: int | None = None
   chunk: tuple[int, int] | None = None
   only: int | None = None  # Of all frames, the one to return.
+  shrunk: Callable[[str, int], None] | None = None
 
   def __post_init__(self):
     check_streams(self.model)
@@ -247,17 +220,7 @@ class _Run:
         )
     if self.bucket is not None:
       tiling.check_bucket(self.model, self.bucket)
-    if self.chunk is not None:
-      if not _bidirectional(self.model):
-        raise ValueError(
-            f"{type(self.model).__name__} streams frame by frame and takes no"
-            " chunks; only bidirectional models do."
-        )
-      if min(self.chunk) < 1:
-        raise ValueError(
-            "A chunk has a length and an overlap of 1 or more, but got"
-            f" {self.chunk}."
-        )
+    check_chunk(self.model, self.chunk)
     self.variables = jax.device_put(self.variables)
 
 
@@ -359,13 +322,15 @@ def _shrink(run, size, error):
         " little but context. Free some memory, or ask for tiles of down to"
         f" {tiling.least(run.model)} pixels."
     ) from error
-  warnings.warn(
-      f"{kind} ran out of memory with {given}; going on with tiles of"
-      f" {side}x{side}, which give the same frames but take longer.",
-      RuntimeWarning,
-      stacklevel=2,
-  )
   run.tile, run.bucket = side, None
+  sentence = (
+      f"{kind} ran out of memory with {given}; going on with tiles of"
+      f" {side}x{side}, which give the same frames but take longer."
+  )
+  if run.shrunk is not None:
+    run.shrunk(sentence, side)
+  else:
+    warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 
 
 def _laid_out(run, frames, state):
@@ -373,6 +338,8 @@ def _laid_out(run, frames, state):
   first = next(frames, None)
   if first is None:
     return
+  if first.starts_scene:
+    state = None
   frames = itertools.chain([first], frames)
   if run.tile is None and run.bucket is None:
     for result in _results(run, frames, state):
@@ -434,14 +401,23 @@ def _gathered(scale, size, padded, tiles, parts):
   return Restored(gather([part.frames for part in parts], scale), kept)
 
 
-def programs(model, variables, size: tuple[int, int], *, length: int = 1):
+def programs(
+    model,
+    variables,
+    size: tuple[int, int],
+    *,
+    length: int = 1,
+    aux: tuple[str, ...] = AUX,
+    bucket: int | None = None,
+):
   """What a stream compiles and runs for each frame, for those who plan.
 
   Args:
     model: a restoration model.
     variables: its variables, or their shapes.
-    size: (H, W) of what the model is shown: frames, or tiles of them.
+    size: (H, W) of what the model is given: frames, or tiles of them.
     length: of the clip or chunk of a bidirectional model.
+    aux, bucket: as `restore_stream` has them.
 
   Returns:
     The pair of a list of (jitted function, its arguments with shapes in the
@@ -453,23 +429,27 @@ def programs(model, variables, size: tuple[int, int], *, length: int = 1):
 
   check_streams(model)
   variables = jax.tree.map(lambda leaf: array(*leaf.shape), variables)
+  valid = None
+  if bucket is not None:
+    size = tuple(side + -side % bucket for side in size)
+    valid = jax.ShapeDtypeStruct((2,), jnp.int32)
   frame = array(*size, model.channels)
   sigma = 0.1 if model.noise_map else None
   if model.recurrent:
     state = jax.eval_shape(functools.partial(_init_state, model), frame)
-    given = (model, AUX, variables, state, frame, sigma, None)
+    given = (model, aux, variables, state, frame, sigma, valid)
     return [(_step, given)], 1
   if _bidirectional(model):
     clip = array(length, *frame.shape)
-    return [(_clip, (model, AUX, variables, clip, sigma))], length
+    return [(_clip, (model, aux, variables, clip, sigma))], length
   if not hasattr(model, "stages"):
     window = (frame,) * (2 * model.radius + 1)
-    return [(_window, (model, AUX, variables, window, sigma, None))], 1
+    return [(_window, (model, aux, variables, window, sigma, valid))], 1
   padded = [side + -side % model.stride for side in size]
   made = []
   for index, radius in enumerate(model.stages):
     window = (frame,) * (2 * radius + 1)
-    given = (model, index, variables, window, sigma, None)
+    given = (model, index, variables, window, sigma, valid)
     made.append((_stage, given))
     frame = array(1, *padded, model.channels)
   return made, 1
@@ -515,6 +495,39 @@ def check_sigma(model, sigma, size: tuple[int, int] | None = None):
     raise ValueError(
         "sigma lies between 0 and 1 here (0 to 255 on the command line), but"
         f" got {low if low < 0 else high}."
+    )
+
+
+def check_frame(model, pixels, index: int, shape=None):
+  """ValueError unless a frame suits the model and those before it.
+
+  Args:
+    model: a restoration model.
+    pixels: of the frame.
+    index: its number.
+    shape: of those before it, if there are any.
+  """
+  check_rank("A frame", pixels, "HWC")
+  check_channels("A frame", pixels, model.channels)
+  if shape is not None and pixels.shape != shape:
+    raise ValueError(
+        f"Frame {index} is {_size(pixels.shape)} while those before it are"
+        f" {_size(shape)}. Restore clips of different sizes one by one."
+    )
+
+
+def check_chunk(model, chunk: tuple[int, int] | None):
+  """ValueError unless the model takes chunks such as this one."""
+  if chunk is None:
+    return
+  if not _bidirectional(model):
+    raise ValueError(
+        f"{type(model).__name__} streams frame by frame and takes no chunks;"
+        " only bidirectional models do."
+    )
+  if min(chunk) < 1:
+    raise ValueError(
+        f"A chunk has a length and an overlap of 1 or more, but got {chunk}."
     )
 
 
@@ -570,15 +583,8 @@ def _checked(model, frames, sigma):
   shape = None
   for index, frame in enumerate(frames):
     frame = frame if isinstance(frame, Frame) else Frame(frame)
-    pixels = frame.pixels
-    check_rank("A frame", pixels, "HWC")
-    check_channels("A frame", pixels, model.channels)
-    if shape is not None and pixels.shape != shape:
-      raise ValueError(
-          f"Frame {index} is {_size(pixels.shape)} while those before it are"
-          f" {_size(shape)}. Restore clips of different sizes one by one."
-      )
-    shape = pixels.shape
+    check_frame(model, frame.pixels, index, shape)
+    shape = frame.pixels.shape
     if frame.sigma is None:
       frame = frame._replace(sigma=sigma)
     check_sigma(model, frame.sigma, shape[:2])

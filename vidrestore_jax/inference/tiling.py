@@ -175,6 +175,20 @@ def check_bucket(model, bucket: int):
     )
 
 
+def usual_bucket(model, size: tuple[int, int]) -> int | None:
+  """A bucket for frames of (H, W) that makes sides longer by 1/32 at most.
+
+  None where the model takes none, or frames are so small that it would be the
+  stride itself.
+  """
+  if not getattr(model, "maskable", False):
+    return None
+  bucket = model.stride
+  while 2 * bucket * 32 <= min(size):
+    bucket *= 2
+  return bucket if bucket > model.stride else None
+
+
 def pad_to_bucket(frame, stride: int, bucket: int) -> np.ndarray:
   """Pads a frame `[H, W, C]` to the stride, and then to the bucket.
 

@@ -33,6 +33,8 @@ from vidrestore_jax.shapes import (
 
 # Dense blocks in front of the three that shorten time, and what each adds.
 LAYERS = {16: (3, 32), 28: (9, 16), 52: (21, 16)}
+_WIDTH = 64  # Channels before the first dense block,
+_HEAD = 256  # and of the features behind the last.
 _SIDE = 5  # Taps to a side of a filter.
 
 
@@ -101,8 +103,6 @@ class DUF(nn.Module):
     growth: channels that each adds.
     scale: of the output.
     channels: of a frame; all are filtered alike.
-    width: channels before the first dense block.
-    head: channels of the features behind the last.
     epsilon: of the batch normalisation.
     dtype: compute dtype; statistics and filters are float32.
   """
@@ -111,8 +111,6 @@ class DUF(nn.Module):
   growth: int = 16
   scale: int = 4
   channels: int = 3
-  width: int = 64
-  head: int = 256
   epsilon: float = 1e-5
   dtype: str = "float32"
 
@@ -154,7 +152,7 @@ class DUF(nn.Module):
           name=name,
       )
 
-    x = conv(self.width, 3, "entry")(window.astype(self.dtype))
+    x = conv(_WIDTH, 3, "entry")(window.astype(self.dtype))
     for i in range(self.blocks + self.radius):
       x = DenseBlock(
           self.growth,
@@ -164,12 +162,12 @@ class DUF(nn.Module):
           name=f"dense_{i}",
       )(x, train=train)
     x = Norm(self.epsilon, self.dtype, name="norm")(x[:, 0], train=train)
-    x = nn.relu(conv(self.head, 3, "head")(x))
+    x = nn.relu(conv(_HEAD, 3, "head")(x))
 
     phases = self.scale**2
-    found = nn.relu(conv(self.head, 1, "residual_0")(x))
+    found = nn.relu(conv(_HEAD, 1, "residual_0")(x))
     found = conv(self.channels * phases, 1, "residual_1", small_normal)(found)
-    filters = nn.relu(conv(2 * self.head, 1, "filters_0")(x))
+    filters = nn.relu(conv(2 * _HEAD, 1, "filters_0")(x))
     filters = conv(_SIDE**2 * phases, 1, "filters_1", kaiming_normal(1.0))(
         filters
     )

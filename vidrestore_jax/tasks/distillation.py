@@ -271,8 +271,8 @@ def build(
     model,
     teacher: dict,
     conv_lstm: dict,
-    lambda_sd: float,
-    lambda_td: float,
+    lambda_sd: float | None,
+    lambda_td: float | None,
     normalize: str = "none",
 ) -> Distillation:
   """Space-time distillation; see the module's docstring.
@@ -285,14 +285,26 @@ def build(
       `trained`, whether it is trained; and `init_from`, the released folder of
       a models/conv_lstm.py to start from, or "".
     lambda_sd: weight of L_SD.
-    lambda_td: weight of L_TD. `python -m experiments.distillation_weights`
-      finds weights that make both a tenth of L_rec.
+    lambda_td: weight of L_TD. Either may be None in a config that leaves it to
+      be measured: `python -m experiments.distillation_weights` finds weights
+      that make both a tenth of L_rec. It is refused here.
     normalize: of the maps of L_SD; see `energy`.
 
   Raises:
-    ValueError: models that do not go together, or no weight above 0.
+    ValueError: models that do not go together, no weight above 0, or one that
+      is None.
   """
   check_choice("config.task.normalize", normalize, NORMALIZE)
+  weights = {"lambda_sd": lambda_sd, "lambda_td": lambda_td}
+  unknown = [f"--config.task.{k}" for k, v in weights.items() if v is None]
+  if unknown:
+    raise ValueError(
+        f"The weights of distillation depend on teacher and student, and this"
+        f" config has none: give {' and '.join(unknown)}. To measure them:"
+        " python -m experiments.distillation_weights with the same --config and"
+        " --config.task.teacher.init_from, and with --config.init_from=FOLDER"
+        " of a student that was trained alone; it prints them."
+    )
   if min(lambda_sd, lambda_td) < 0 or not (lambda_sd or lambda_td):
     raise ValueError(
         "config.task.lambda_sd and lambda_td are weights of errors, 0 or more"
