@@ -7,7 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarks import accelerator, measuring
+from experiments.benchmarks import (
+    accelerator,
+    beside_torch,
+    measuring,
+    subjects,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = accelerator.SMALL
@@ -35,13 +40,13 @@ import experiments.benchmarks.accelerator
 
 def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   monkeypatch.setattr(
-      accelerator, "FORMS", {"float32": accelerator.FORMS["float32"]}
+      subjects, "FORMS", {"float32": subjects.FORMS["float32"]}
   )
   out = tmp_path / "out.json"
   parts = {
       "product": lambda report, sizes, peer: accelerator.product(report, sizes),
-      "speed": lambda report, sizes, peer: accelerator.windows(
-          report, sizes, peer, sizes.frame, ["float32"], (), "speed"
+      "speed": lambda report, sizes, peer: beside_torch.windows(
+          report, sizes.fastdvdnet, peer, sizes.frame, ["float32"], (), "speed"
       ),
       "late": lambda report, sizes, peer: [
           setattr(report, "_budget", 0), report.row("late/row", dict)
@@ -56,7 +61,7 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   times = window["sides"]["jax"]
   assert len(times["seconds"]) == 2
   assert times["min_s"] <= times["median_s"] <= times["max_s"]
-  assert window["shape"] == [1, 5, 32, 48, 3]  # 46 is filled up.
+  assert window["shapes"][0] == [1, 5, 32, 48, 3]  # 46 is filled up.
   assert content["skipped"] == ["late/row"]
   assert content["machine"]["versions"]["jax"] == jax.__version__
 
@@ -98,12 +103,12 @@ def test_errors():
 @pytest.mark.parametrize("form", ["eager", "channels_last"])
 def test_the_twin_of_fastdvdnet_is_one(form):
   pytest.importorskip("torch")
-  peer = accelerator.Torch()
-  model, variables = accelerator.build("fastdvdnet", TINY.fastdvdnet, "float32")
-  clip, noise = accelerator.inputs(model, (16, 24), batch=2)
+  peer = beside_torch.Torch()
+  model, variables = subjects.build("fastdvdnet", TINY.fastdvdnet, "float32")
+  clip, noise = subjects.inputs(model, (16, 24), batch=2)
   twin = peer.model(TINY.fastdvdnet, variables, "float32", form)
   found = peer.waited(
       twin, *(peer.tensor(x, "float32", form) for x in (clip, noise))
   )
-  wanted = accelerator.restored(model, variables, clip, noise)
+  wanted = subjects.restored(model, variables, clip, noise)
   assert measuring.largest(peer.twins.array(found), wanted) < 1e-5
