@@ -10,7 +10,6 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import tracing
 from experiments.benchmarks import measuring, subjects
