@@ -1,0 +1,41 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments.benchmarks import inference
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--sizes=640", "WIDTHxHEIGHT"),
+        ("--programs=clip", "--programs"),
+        ("--torch=jit", "--torch"),
+        ("--repeats=1", "--repeats"),
+        ("--threads=0", "--threads"),
+    ],
+)
+def test_refuses_what_it_cannot_measure(option, message, capsys):
+  assert inference.main([option]) == 2
+  assert message in capsys.readouterr().err
+
+
+def test_both_programs_beside_torch(tmp_path):
+  pytest.importorskip("torch")
+  out = tmp_path / "out.json"
+  # A process of its own, since it binds itself to a processor.
+  command = [
+      sys.executable, "-m", "experiments.benchmarks.inference",
+      "--sizes=18x16", "--torch=channels_last", "--repeats=2", "--threads=1",
+      f"--json={out}",
+  ]
+  subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
+  window, stream = json.loads(out.read_text())["rows"]
+  for row in (window, stream):
+    assert set(row["sides"]) == {"jax", "torch channels_last"}
+    assert row["error"] < 1e-4 and row["threads"]["torch"] == 1
+  # Each stage once, instead of the first one three times.
+  assert stream["macs"] == window["macs"] / 2
