@@ -41,10 +41,10 @@ from vidrestore_jax.inference.video_reader import VideoReader
 _SIGMA = 20
 # Good settings at sigma 20, of experiments.ffmpeg_filters.
 _FILTERS = {
-    "hqdn3d": ffmpeg_filters.Filter("hqdn3d=24:18:24:18", "yuv444p"),
-    "nlmeans": ffmpeg_filters.Filter("nlmeans=s=8.4:p=7:r=15", "yuv444p"),
+    "hqdn3d": ffmpeg_filters.Filter("hqdn3d=24:18:24:18"),
+    "nlmeans": ffmpeg_filters.Filter("nlmeans=s=8.4:p=7:r=15"),
     "bm3d": ffmpeg_filters.Filter(
-        "bm3d=sigma=48:block=16:bstep=2:group=1", "yuv444p"
+        "bm3d=sigma=48:block=16:bstep=2:group=1"
     ),
 }
 
