@@ -172,7 +172,10 @@ def check_output(sources: Iterable, output, overwrite: bool):
   """
   output = pathlib.Path(output)
   for source in sources:
-    if output.exists() and os.path.samefile(source, output):
+    if output.resolve() == pathlib.Path(source).resolve() or (
+        output.exists() and os.path.exists(source)
+        and os.path.samefile(source, output)
+    ):
       raise ValueError(
           f"The output {output} is the input {source} itself; name another."
       )
@@ -262,7 +265,6 @@ def restore_file(
     frames = journal.frames()
     noise = [frame.estimate for frame in frames]
     times = [float(frame.pts * description.time_base) for frame in frames]
-    _plot(options, noise, times)
     joined = journal.joined
     video_joining.join(
         joined, journal.files(), description, encoding, video, form=output,
@@ -275,6 +277,8 @@ def restore_file(
           options.compare_as,
       )
     journal.end(output)
+    # Not before: the same command would find the plot in its way.
+    _plot(options, noise, times)
   finally:
     journal.close()
   return Outcome(len(frames), noise)
