@@ -74,8 +74,9 @@ def largest(found, wanted) -> float:
 
 
 def psnr(found, wanted) -> float:
-  """dB between two frames in [0, 1]; 200 where they are equal."""
-  mse = np.square(np.float64(found) - np.float64(wanted)).mean()
+  """dB; the peak is 1, or the largest value above. 200 where they are equal."""
+  peak = max(1, np.abs(np.float64(wanted)).max())
+  mse = np.square((np.float64(found) - np.float64(wanted)) / peak).mean()
   return float(-10 * np.log10(max(mse, 1e-20)))
 
 
@@ -152,6 +153,11 @@ def summary(seconds: list[float]) -> dict:
   }
 
 
+def waited(program, *args):
+  """What `program(*args)` gives, when it is there."""
+  return jax.block_until_ready(program(*args))
+
+
 def _clock(call):
   start = time.perf_counter()
   call()
@@ -169,11 +175,12 @@ class Report:
 
   Attributes:
     content: what the JSON holds: `machine`, `rows`, `failed`, `skipped`.
+    repeats: how often a side of a row is timed.
   """
 
-  def __init__(self, path, budget: float, about: dict):
+  def __init__(self, path, budget: float, about: dict, repeats: int = 15):
     """Starts the clock of `budget` seconds; `path` None writes nothing."""
-    self._path, self._budget = path, budget
+    self._path, self._budget, self.repeats = path, budget, repeats
     self._start = time.perf_counter()
     self.content = {**about, "rows": [], "failed": [], "skipped": []}
 
