@@ -219,7 +219,14 @@ def _run(arguments):
         "--frames is at least 5, --repeats 2 and --threads 1, but got"
         f" {arguments.frames}, {arguments.repeats} and {arguments.threads}."
     )
-  size = tuple(int(side) for side in arguments.size.split("x"))
+  try:
+    width, height = map(int, arguments.size.split("x"))
+  except ValueError as error:
+    raise ValueError(
+        "--size is WIDTHxHEIGHT, such as 640x360, but got"
+        f" {arguments.size}."
+    ) from error
+  size = width, height
   model = released.load(arguments.model or released.PACKAGED)
   clip = noisy_clip(size, arguments.frames)
   about = measuring.machine() | {"threads": arguments.threads}
