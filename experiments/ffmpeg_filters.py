@@ -27,8 +27,8 @@ from vidrestore_jax.metrics import baselines, protocols
 # Wherever both were tried, filters did better in luma and chroma than in red,
 # green and blue, and hqdn3d no better on 16 bits than on 8.
 _FORMAT = "yuv444p"
-# Filters that look at one frame are searched on these frames of each clip.
-_SEARCHED = (0, 5, 9)
+# Filters that look at one frame are searched on this frame of each clip.
+_SEARCHED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +92,16 @@ def bm3d(sigma: float):
   several blocks (group=2 and more) lost decibels wherever they were tried.
   """
   for block, factors in (
-      (8, (3.3, 4.7, 6.5)), (16, (1.7, 2, 2.4, 2.9)), (32, (1, 1.25, 1.6))
+      (8, (3.3, 4.7, 6.5)), (16, (2, 2.4, 2.9, 3.4)), (32, (1, 1.25, 1.6))
   ):
     for factor in factors:
       given = f"sigma={factor * sigma:.1f}:block={block}:bstep=2:group=1"
       yield Filter(f"bm3d={given}")
-      yield Filter(
-          f"split[x][y];[x]bm3d={given}:estim=basic[z];"
-          f"[y][z]bm3d={given}:estim=final:ref=1"
-      )
+      if block == 16:
+        yield Filter(
+            f"split[x][y];[x]bm3d={given}:estim=basic[z];"
+            f"[y][z]bm3d={given}:estim=final:ref=1"
+        )
 
 
 FILTERS = {"hqdn3d": hqdn3d, "nlmeans": nlmeans, "bm3d": bm3d}
@@ -146,9 +147,8 @@ def _search(candidates, clips, all_frames: bool, say) -> Filter:
   """The candidate of the highest mean PSNR."""
   best, highest = None, -np.inf
   for number, candidate in enumerate(candidates, 1):
-    frames = slice(None)
-    if not all_frames:
-      frames = [i for i in _SEARCHED if i < len(clips[0]["clean"])]
+    last = min(len(clip["clean"]) for clip in clips) - 1
+    frames = slice(None) if all_frames else [min(_SEARCHED, last)]
     parts = [
         dict(name=clip["name"], clean=clip["clean"][frames],
              noisy=clip["noisy"][frames])
