@@ -1,4 +1,4 @@
-"""A model beside FFmpeg's denoisers, each at its best settings.
+"""A model beside FFmpeg's denoisers, each at the best settings of a search.
 
   python -m experiments.ffmpeg_filters --model=FOLDER --data=CLIPS[,CLIPS...] \\
       --sigma=10,20,30,50 --frames=10 --json=OUT.json
@@ -76,7 +76,7 @@ def hqdn3d(sigma: float):
 
 
 def nlmeans(sigma: float):
-  """Settings worth trying, for weak and for strong noise."""
+  """Settings worth trying; FFmpeg's strength ends at 30."""
   for strength, patch in itertools.product(
       (0.25, 0.33, 0.42, 0.5, 0.67, 1), (5, 7)
   ):

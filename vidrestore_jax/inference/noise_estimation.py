@@ -275,6 +275,7 @@ def plot(path, estimates, times=None):
     axes.plot(xs, [255 * s for s in estimates], "k", marker=marker)
   axes.set_xlabel("frame" if times is None else "seconds")
   axes.set_ylabel("noise, 8-bit units")
+  axes.margins(y=0.2)
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   figure.savefig(path, format="png", dpi=100)
@@ -296,7 +297,9 @@ class _Evidence(NamedTuple):
 
 def _checked(what, frame):
   check_rank(what, frame, "HWC")
-  frame = np.asarray(frame, np.float32)
+  # Limited range leaves room for noise beyond black and white, which the model
+  # of clipping knows nothing of.
+  frame = np.clip(np.asarray(frame, np.float32), 0.0, 1.0)
   if min(frame.shape[:2]) < BLOCK:
     raise ValueError(
         f"Noise is estimated from frames of at least {BLOCK}x{BLOCK} pixels,"
