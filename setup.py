@@ -37,6 +37,7 @@ setup(
         "test": [
             "av>=18",
             "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
+            "imageio-ffmpeg>=0.6",  # FFmpeg's denoisers, to compare with.
             "opencv-python-headless>=4.10",
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -209,3 +209,17 @@ def test_params_sha256_is_over_bytes_in_sorted_path_order():
   assert released.params_sha256({"b": second, "a": {"x": first}}) == expected
   assert released.params_sha256({"a": {"x": first}, "b": second}) == expected
   assert released.params_sha256({"a": second, "b": first}) != expected
+
+
+def test_the_packages_own_model_is_small_and_restores():
+  files = list(released.PACKAGED.iterdir())
+  assert {path.name for path in files} == {released.CARD, released.WEIGHTS}
+  assert sum(path.stat().st_size for path in files) <= 10_000_000
+  model, _ = vidrestore_jax.load()
+  assert model.noise_map and model.scale == 1
+  clean = np.full((5, 64, 64, 3), 0.5, np.float32)
+  clean[:, :, 32:] = 0.3
+  noise = np.random.default_rng(0).normal(0, 0.1, clean.shape)
+  noisy = (clean + noise).astype(np.float32)
+  restored = vidrestore_jax.restore(noisy)
+  assert np.square(restored - clean).mean() < 0.1 * np.square(noise).mean()

@@ -15,7 +15,7 @@ from vidrestore_jax import cli_data, cli_degrade, cli_plan, cli_restore
 _DESCRIPTION = """\
 Restores video with trained models.
 
-  vidrestore restore noisy.mp4 clean.mp4 --model=workdir/model --sigma=30
+  vidrestore restore noisy.mp4 clean.mp4
   vidrestore plan noisy.mp4 --model=workdir/model
   vidrestore list
   vidrestore data prepare davis --from=DAVIS-2017-trainval-480p.zip

@@ -59,10 +59,15 @@ def _sizes(path):
   """[(name, (H, W), frames or None)] of the clips, as their files say."""
   if path.is_dir():
     from vidrestore_jax.data import folders
+    from vidrestore_jax.inference import tiff
 
-    found = []
-    for name, paths in folders.find_clips(path):
-      width, height, _ = folders.header(paths[0], paths[0])
+    found, suffixes = [], (*folders.SUFFIXES, *tiff.SUFFIXES)
+    for name, paths in folders.find_clips(path, suffixes=suffixes):
+      first = paths[0]
+      if first.suffix.lower() in tiff.SUFFIXES:
+        height, width = tiff.decode(first.read_bytes(), first).shape[:2]
+      else:
+        width, height, _ = folders.header(first, first)
       found.append((name, (height, width), len(paths)))
     return found
   from vidrestore_jax.inference.video_reader import VideoReader

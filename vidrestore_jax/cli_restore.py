@@ -36,6 +36,13 @@ order of their names; a folder of such folders is several. Results are PNG, or
 TIFF of TIFF, of the same depth under the same names; the output folder appears
 when all of them are written. A - is a stream of YUV4MPEG2, on either side.
 """
+# Options of videos that are read, and of those that are made, with what they
+# are where they are not given.
+_OF_VIDEOS = dict(start=None, duration=None, progressive=False, salvage=False)
+_TO_VIDEOS = dict(
+    compare=None, compare_as="split", codec=None, crf=None, pixel_format=None,
+    lossless=False, drop=[], segment=250, restart=False,
+)
 _VIDEOS = (".mkv", ".mp4", ".m4v", ".mov", ".webm")
 
 
@@ -106,7 +113,7 @@ def add_command(commands, command):
       help="write a video of before and after, and a picture FILE.png",
   )
   video.add_argument(
-      "--compare-as", default="split", metavar="HOW",
+      "--compare-as", default="split", choices=("split", "side"),
       help="split (left half before; default) or side (both whole)",
   )
   video.add_argument(
@@ -168,9 +175,11 @@ def run(arguments):
   folders = [path for path in given if pathlib.Path(path).is_dir()]
   if len(given) == 1 and folders:
     if pathlib.Path(output).suffix.lower() in _VIDEOS:
+      _refuse(arguments, _OF_VIDEOS, "a video as input, not for frames")
       source = _clip_of_a_video(given[0], arguments.fps)
       return _restore_video(arguments, given[0], output, source=source)
-    _refuse(arguments, "a folder of frames")
+    _refuse(arguments, _OF_VIDEOS, "a video as input, not for frames")
+    _refuse(arguments, _TO_VIDEOS, "a video as output, not for frames")
     return _restore_folders(arguments, given[0])
   if arguments.fps is not None:
     raise ValueError("--fps is for a folder of frames; videos have their own.")
@@ -182,7 +191,7 @@ def run(arguments):
   if len(given) > 1:
     return _restore_batch(arguments)
   if given[0] == "-" or given[0].lower().endswith(".y4m") or output == "-":
-    _refuse(arguments, "a stream")
+    _refuse(arguments, _TO_VIDEOS, "a video as output, not for a stream")
     return _restore_stream(arguments, given[0])
   if pathlib.Path(output).suffix.lower() in _VIDEOS:
     return _restore_video(arguments, given[0], output)
@@ -191,21 +200,15 @@ def run(arguments):
         f"OUT is a video ({', '.join(_VIDEOS)}), a folder or -, but got"
         f" {output}."
     )
-  _refuse(arguments, "a folder of frames")
+  _refuse(arguments, _TO_VIDEOS, "a video as output, not for frames")
   return _restore_to_folder(arguments, given[0])
 
 
-def _refuse(arguments, what):
-  """Refuses options that only a video as output has."""
-  options = (
-      "compare", "codec", "crf", "pixel_format", "lossless", "drop", "restart"
-  )
-  for name in options:
-    if getattr(arguments, name):
-      raise ValueError(
-          f"--{name.replace('_', '-')} is for a video as output, not for"
-          f" {what}."
-      )
+def _refuse(arguments, options, what):
+  """Refuses options that are for something else."""
+  for name, default in options.items():
+    if getattr(arguments, name) != default:
+      raise ValueError(f"--{name.replace('_', '-')} is for {what}.")
 
 
 def _loaded(arguments):
@@ -279,6 +282,9 @@ def _restore_video(arguments, path, output, model=None, source=None):
   restoring.check_output(
       [path], output, arguments.overwrite or jobs.has_ended(output)
   )
+  options = _options(arguments)
+  if source is None:  # What is no video is told before a model is loaded.
+    source = restoring.open_video(path, options)
   model = model or _loaded(arguments)
   sha256 = released.read_card(arguments.model)["weights_sha256"]
   progress, done = None, 0
@@ -300,7 +306,7 @@ def _restore_video(arguments, path, output, model=None, source=None):
 
   try:
     outcome = restoring.restore_file(
-        path, output, *model, _options(arguments), source=source,
+        path, output, *model, options, source=source,
         model_sha256=sha256, begun=begun, told=told,
         note=lambda sentence: progress.say(f"note: {sentence}."),
     )
@@ -312,12 +318,19 @@ def _restore_video(arguments, path, output, model=None, source=None):
   finally:
     if progress is not None:
       progress.__exit__()
-  print(f"{output}: {outcome.frames} frames.{_noise(outcome)}")
+  print(f"{output}: {_count(outcome.frames)}.{_noise(outcome)}")
+
+
+def _count(frames):
+  return f"{frames} frame{'s' * (frames != 1)}"
 
 
 def _restore_batch(arguments):
-  """Restores several files into a folder; what is there is done."""
-  from vidrestore_jax.inference import jobs
+  """Restores several files into a folder; what is there is done.
+
+  A file that cannot be restored does not keep the others from it.
+  """
+  from vidrestore_jax.inference import jobs, restoring
 
   folder = pathlib.Path(arguments.output)
   if folder.suffix.lower() in _VIDEOS or arguments.output == "-":
@@ -336,15 +349,26 @@ def _restore_batch(arguments):
     if output in outputs.values():
       raise ValueError(f"Two inputs would both become {output}. Rename one.")
     outputs[path] = output
-  model = _loaded(arguments)
   folder.mkdir(parents=True, exist_ok=True)
+  for output in outputs.values():  # Whether one exists is another question.
+    restoring.check_output(outputs, output, True)
+  model, failed = _loaded(arguments), []
   for path, output in outputs.items():
     if output.exists() and not arguments.overwrite and not jobs.has_ended(
         output
     ):
       print(f"{output}: is there already.")
-    else:
+      continue
+    try:
       _restore_video(arguments, str(path), str(output), model)
+    except (OSError, ValueError) as error:
+      print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+      failed.append(str(path))
+  if failed:
+    raise ValueError(
+        f"{len(failed)} of {len(outputs)} videos were not restored:"
+        f" {', '.join(failed)}."
+    )
 
 
 # Streams and single frames
@@ -430,7 +454,7 @@ def _stream_into(file, arguments, source, model, variables):
         arguments, source, write, model, variables, progress
     )
   file.flush()
-  print(f"{outcome.frames} frames.{_noise(outcome)}", file=sys.stderr)
+  print(f"{_count(outcome.frames)}.{_noise(outcome)}", file=sys.stderr)
 
 
 def _restore_to_folder(arguments, path):
@@ -459,7 +483,7 @@ def _restore_to_folder(arguments, path):
     outcome = _restore_frames(
         arguments, source, write, model, variables, progress
     )
-  print(f"{output}: {count} frames.{_noise(outcome)}")
+  print(f"{output}: {_count(count)}.{_noise(outcome)}")
 
 
 # Folders of frames
@@ -493,7 +517,7 @@ def _restore_folders(arguments, given):
       )
       if len(clips) == 1:
         said = _noise(outcome)
-  print(f"{output}: {frames} frames of {len(clips)} clip(s).{said}")
+  print(f"{output}: {_count(frames)} of {len(clips)} clip(s).{said}")
 
 
 def _writer(source, paths, folder):

@@ -41,10 +41,10 @@ from vidrestore_jax.inference.video_reader import VideoReader
 _SIGMA = 20
 # Good settings at sigma 20, of experiments.ffmpeg_filters.
 _FILTERS = {
-    "hqdn3d": ffmpeg_filters.Filter("hqdn3d=24:18:24:18", "yuv444p"),
-    "nlmeans": ffmpeg_filters.Filter("nlmeans=s=8.4:p=7:r=15", "yuv444p"),
+    "hqdn3d": ffmpeg_filters.Filter("hqdn3d=24:18:24:18"),
+    "nlmeans": ffmpeg_filters.Filter("nlmeans=s=8.4:p=7:r=15"),
     "bm3d": ffmpeg_filters.Filter(
-        "bm3d=sigma=48:block=16:bstep=2:group=1", "yuv444p"
+        "bm3d=sigma=48:block=16:bstep=2:group=1"
     ),
 }
 
@@ -219,7 +219,14 @@ def _run(arguments):
         "--frames is at least 5, --repeats 2 and --threads 1, but got"
         f" {arguments.frames}, {arguments.repeats} and {arguments.threads}."
     )
-  size = tuple(int(side) for side in arguments.size.split("x"))
+  try:
+    width, height = map(int, arguments.size.split("x"))
+  except ValueError as error:
+    raise ValueError(
+        "--size is WIDTHxHEIGHT, such as 640x360, but got"
+        f" {arguments.size}."
+    ) from error
+  size = width, height
   model = released.load(arguments.model or released.PACKAGED)
   clip = noisy_clip(size, arguments.frames)
   about = measuring.machine() | {"threads": arguments.threads}

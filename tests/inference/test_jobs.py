@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,7 +14,6 @@ from tests.inference import tiny_videos
 from vidrestore_jax.inference import jobs, overlap, restoring
 from vidrestore_jax.inference.restoring import Options
 from vidrestore_jax.inference.video_reader import VideoReader
-from vidrestore_jax.shapes import Restored
 
 JOB = ".vidrestore"
 
@@ -82,24 +80,6 @@ def test_a_job_that_was_stopped_ends_as_one_that_was_not(
   assert sorted(os.listdir(tmp_path)) == ["parts.mkv", "whole.mkv"]
 
 
-class _Neighbours:
-  """The mean of frames within two of each, less noise; it wants whole clips."""
-
-  restores, recurrent, radius, bidirectional = True, False, None, True
-  noise_map, stride, scale, channels, halo = True, 2, 1, 3, None
-
-  def __repr__(self):
-    return "Neighbours()"
-
-  def apply(self, variables, clip, noise):
-    index = jnp.arange(clip.shape[1])
-    near = jnp.abs(index[:, None] - index) <= 2
-    weights = near / near.sum(1, keepdims=True)
-    return Restored(
-        jnp.einsum("st,btyxc->bsyxc", weights, clip) - noise[:, None], {}
-    )
-
-
 @pytest.fixture(scope="module", params=[5, 6, 7], ids="cut_{}".format)
 def cut_film(tmp_path_factory, request):
   """Its second scene starts before, with or after the third segment.
@@ -134,10 +114,7 @@ def cut_film(tmp_path_factory, request):
 def test_levels_and_cuts_go_on_as_if_nothing_had_been(
     tmp_path, cut_film, kind, options
 ):
-  if kind == "neighbours":
-    model = _Neighbours(), {}
-  else:
-    model = getattr(tiny_videos, kind)()
+  model = getattr(tiny_videos, kind)()
   plot = tmp_path / "whole.png"
   _restore(cut_film, tmp_path / "whole.mkv", model, plot_noise=plot, **options)
   begun = _restore(

@@ -35,18 +35,6 @@ class Mean(Level):
     return Restored(window.mean(1), {})
 
 
-class Neighbours(Mean):
-  """The mean of frames within three of each; it wants the whole clip."""
-
-  radius, halo, bidirectional = None, None, True
-
-  def apply(self, variables, clip, noise):
-    index = jnp.arange(clip.shape[1])
-    near = jnp.abs(index[:, None] - index) <= 3
-    weights = near / near.sum(1, keepdims=True)
-    return Restored(jnp.einsum("st,btyxc->bsyxc", weights, clip), {})
-
-
 @pytest.fixture(scope="module")
 def film():
   return tiny_videos.film((4, 5), (64, 48), (0.04, 0.05))
@@ -161,7 +149,7 @@ def _notes(*arguments, **settings):
 
 
 def test_tiles_are_taken_where_whole_frames_do_not_fit(monkeypatch):
-  model = tiny_videos.built("dncnn", 0.2, depth=3, width=16, batch_norm=False)
+  model = tiny_videos.built("dncnn", depth=3, width=16, batch_norm=False)
   clip = tiny_videos.film((2,), (120, 90), (0.05,))
   whole, notes = _notes(*model, clip)
   assert not notes
@@ -230,13 +218,14 @@ def test_running_out_of_memory_is_noted_and_later_segments_know(monkeypatch):
 
 def test_chunks_through_the_library(film):
   clip = np.concatenate([film[4:]] * 4)
-  whole = vidrestore_jax.restore(clip, (Neighbours(), {}))
+  model = tiny_videos.neighbours()
+  whole = vidrestore_jax.restore(clip, model, sigma=0)
   with pytest.warns(RuntimeWarning, match=r"most (0|.*e-\d+) \(8-bit"):
-    chunked = vidrestore_jax.restore(clip, (Neighbours(), {}), chunk=(4, 4))
+    chunked = vidrestore_jax.restore(clip, model, sigma=0, chunk=(4, 3))
   np.testing.assert_allclose(chunked, whole, atol=1e-6)
   with pytest.warns(RuntimeWarning, match=r"by at most \d+ \(8-bit"):
-    vidrestore_jax.restore(clip * np.arange(20)[:, None, None, None] / 20,
-                           (Neighbours(), {}), chunk=(4, 1))
+    clip *= np.arange(20)[:, None, None, None] / 20
+    vidrestore_jax.restore(clip, model, sigma=0, chunk=(4, 1))
 
 
 def test_one_plot_for_a_clip_and_for_a_generator(film, tmp_path):
@@ -272,13 +261,13 @@ def test_any_size(size):
     np.testing.assert_array_equal(restored, frame)
 
 
-@pytest.mark.parametrize("chunk", [None, (2, 1), (3, 2), (1, 4)])
+@pytest.mark.parametrize("chunk", [None, (2, 1), (3, 2), (1, 3)])
 def test_what_is_shown_again_is_enough_and_no_more_than_that(chunk):
   """A bidirectional model that goes on at any frame of a scene."""
-  model = Neighbours()
+  model, _ = tiny_videos.neighbours()
   clip = np.random.default_rng(1).random((13, 2, 2, 3), np.float32)
-  settings = Settings(chunk=chunk, cuts=False)
-  whole, _ = _notes(model, {}, clip, chunk=chunk, cuts=False)
+  settings = Settings(sigma=0.1, chunk=chunk, cuts=False)
+  whole, _ = _notes(model, {}, clip, sigma=0.1, chunk=chunk, cuts=False)
   most = 0
   for done in range(1, 13):
     again = pipeline.look_back(model, chunk, done, 0)

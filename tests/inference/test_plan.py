@@ -92,8 +92,21 @@ def test_tiles_are_found_that_fit(small):
   assert found.fits and found.tile == 320 and found.seconds_per_frame > 0
   assert "in 6 tiles of 320x320 each" in str(found)
   never = plan.make(*small, (512, 640), frames=9, available=10)
-  assert not never.fits and never.tile == 12
+  # Of those that do not fit it takes least; smaller tiles are mostly context.
+  assert not never.fits and never.tile == 80
+  smaller = plan.make(*small, (512, 640), tile=40, available=10)
+  assert smaller.memory > never.memory and smaller.tile == 40
   assert never.seconds is None and "does not fit" in str(never)
+
+
+def test_a_bucket_is_planned(small):
+  bucket = plan.make(*small, (125, 190))
+  assert bucket.bucket == 2 and "padded to 190x126, as" in str(bucket)
+  plain = plan.make(*small, (125, 190), bucket=None)
+  assert plain.bucket is None and "padded" not in str(plain)
+  assert bucket.flops > plain.flops and bucket.seconds_per_frame > 0
+  with pytest.raises(ValueError, match="multiple of its stride"):
+    plan.make(*small, (125, 190), bucket=0)
 
 
 def test_global_models_are_planned_whole():

@@ -1,6 +1,7 @@
 """With an identity model a restored video is the video."""
 
 import fractions
+import os
 
 import av
 import numpy as np
@@ -197,6 +198,34 @@ def test_subtitles_and_attachments_are_copied_or_named(tmp_path, model):
   assert not tiny_videos.packets(tmp_path / "out.mp4", "subtitle")
   with pytest.raises(ValueError, match="--drop takes.*but got 17"):
     _restore(given, tmp_path / "new.mp4", model, drop=("17",))
+
+
+def test_sound_that_would_be_refused_at_the_end_is_so_at_the_start(
+    tmp_path, model
+):
+  """Matroska does not say which channels are left and right; MP4 has to."""
+  given = tmp_path / "in.mkv"
+  planes = tiny_videos.samples("yuv420p", 3, (16, 16))
+  tiny_videos.write(given, planes, "yuv420p", sound="pcm_s16le")
+  with pytest.raises(ValueError, match=r"pcm_s16le.*no place in mp4.*\.mkv"):
+    _restore(given, tmp_path / "out.mp4", model)
+  assert os.listdir(tmp_path) == ["in.mkv"]
+  _restore(given, tmp_path / "out.mp4", model, drop=("audio",))
+
+
+def test_a_plot_and_an_output_in_one_place_are_refused(tmp_path, model):
+  given = tmp_path / "in.mkv"
+  planes = tiny_videos.samples("yuv420p", 3, (16, 16))
+  tiny_videos.write(given, planes, "yuv420p")
+  output, plot = tmp_path / "out.mkv", tmp_path / "noise.png"
+  for name in ("compare", "plot_noise"):
+    with pytest.raises(ValueError, match="name another"):
+      _restore(given, output, model, **{name: str(tmp_path / "." / output)})
+  plot.write_bytes(b"holiday")
+  with pytest.raises(FileExistsError, match="noise.png exists"):
+    _restore(given, output, model, plot_noise=plot)
+  _restore(given, output, model, plot_noise=plot, overwrite=True)
+  assert plot.read_bytes() != b"holiday"
 
 
 def test_a_part_begins_at_zero_with_its_sound(tmp_path, model):

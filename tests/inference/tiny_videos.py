@@ -3,11 +3,13 @@
 import fractions
 
 import av
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from vidrestore_jax import models, released
 from vidrestore_jax.inference import pixel_formats
+from vidrestore_jax.shapes import Restored
 
 TIME_BASE = fractions.Fraction(1, 12800)
 NCFL = dict(
@@ -28,31 +30,62 @@ def identity():
 
 def recurrent():
   """(model, variables) of a recurrent model with a noise map."""
-  return built("ncfl", 0.2, **NCFL)
+  return built("ncfl", **NCFL)
 
 
 def windowed():
   """(model, variables) of a cascade of windows with a noise map."""
-  return built("fastdvdnet", 0.2, widths=(4, 4, 4), interm=2)
+  return built("fastdvdnet", widths=(4, 4, 4), interm=2)
 
 
-def release(folder, name="dncnn", **kwargs):
+class Neighbours:
+  """The mean of frames within two of each, less noise; it wants whole clips."""
+
+  restores, recurrent, radius, bidirectional = True, False, None, True
+  noise_map, stride, scale, channels, halo = True, 2, 1, 3, None
+
+  def __repr__(self):
+    return "Neighbours()"
+
+  def apply(self, variables, clip, noise):
+    index = jnp.arange(clip.shape[1])
+    near = jnp.abs(index[:, None] - index) <= 2
+    weights = near / near.sum(1, keepdims=True)
+    frames = jnp.einsum("st,btyxc->bsyxc", weights, clip)
+    return Restored(frames - noise[:, None], {})
+
+
+def neighbours():
+  """(model, variables) of a bidirectional model with a noise map."""
+  return Neighbours(), {}
+
+
+def release(folder, name=None, **kwargs):
   """A released folder, as text; without arguments that of `identity`."""
-  kwargs = kwargs or dict(depth=2, width=2, batch_norm=False)
-  _, variables = built(name, 0.0 if name == "dncnn" else 0.2, **kwargs)
+  if name is None:
+    name, kwargs = "dncnn", dict(depth=2, width=2, batch_norm=False)
+    _, variables = identity()
+  else:
+    _, variables = built(name, **kwargs)
   released.save(folder, name=name, kwargs=kwargs, variables=variables)
   return str(folder)
 
 
-def built(name, spread, **kwargs):
-  """(model, variables), those drawn from -spread to spread."""
+def built(name, gain=1.0, **kwargs):
+  """(model, variables), drawn so that what passes keeps its size times gain."""
   model = models.build(name, **kwargs)
   generator = np.random.default_rng(0)
+
+  def draw(path, shape):
+    if path.endswith(("var", "scale")):
+      return np.ones(shape)
+    if len(shape) < 2:
+      return generator.uniform(-0.1, 0.1, shape) * gain
+    deviation = gain / np.prod(shape[:-1]) ** 0.5
+    return generator.normal(0, deviation, shape)
+
   variables = {
-      path: (
-          np.ones(shape) if path.endswith("var") else
-          generator.uniform(-spread, spread, shape)
-      ).astype(np.float32)
+      path: draw(path, shape).astype(np.float32)
       for path, shape in released.variable_shapes(model).items()
   }
   return model, traverse_util.unflatten_dict(variables, sep="/")

@@ -12,30 +12,55 @@ from vidrestore_jax.inference import (
     video_joining,
 )
 from vidrestore_jax.layers.resample import bicubic_resize
+from vidrestore_jax.shapes import check_choice
 
 LAYOUTS = ("split", "side")
 _STRIP = 4  # Frames in the strip.
 
 
-def write(path, before, after, scale: int, layout: str = "split"):
-  """Writes a video of both, and beside it a PNG of a few frames.
+def files(path) -> tuple[pathlib.Path, pathlib.Path]:
+  """The video that was asked for, and the picture beside it."""
+  path = pathlib.Path(path)
+  return path, path.with_suffix(".png")
+
+
+def choose(path, description, size, layout: str):
+  """How to encode the video; ValueError where it cannot be made.
 
   Args:
-    path: of the video; the picture's name has the suffix .png.
+    path: of it; its suffix says which container.
+    description: of the source.
+    size: (width, height) of a restored frame.
+    layout: one of LAYOUTS.
+  """
+  check_choice("The layout of a comparison", layout, LAYOUTS)
+  width, height = size
+  if layout == "side":
+    width *= 2
+  return video_encoding.choose(description, path, size=(width, height))
+
+
+def write(
+    video, strip, before, after, scale: int, *, form, layout: str = "split"
+):
+  """Writes a video of both, and a PNG of a few frames.
+
+  Args:
+    video: path of the video.
+    strip: path of the picture.
     before: source of the frames as they were, as a `VideoReader`.
     after: the same of those restored, `scale` times as large.
     scale: the model's.
+    form: a path whose suffix says the video's container.
     layout: "split" (left half before, right half after) or "side" (both
       whole, side by side).
   """
-  path = pathlib.Path(path)
+  video, strip = pathlib.Path(video), pathlib.Path(strip)
   description = after.description
   width, height = description.size
-  if layout == "side":
-    width *= 2
-  encoding = video_encoding.choose(description, path, size=(width, height))
-  beside = path.with_name(path.name + ".partial.mkv")
-  joined = path.with_name(path.name + ".partial")
+  encoding = choose(form, description, (width, height), layout)
+  width *= 1 + (layout == "side")
+  beside = video.with_name(video.name + ".mkv")
   shown = set(np.linspace(0, (description.frames or 1) - 1, _STRIP).astype(int))
   rows, stamps, end = [[], []], [], 0
   try:
@@ -63,14 +88,12 @@ def write(path, before, after, scale: int, layout: str = "split"):
           row.append(frames_io.to_integers(frame, 255))
     encoder.close()
     segment = video_joining.Segment(beside, stamps, end)
-    video_joining.join(joined, [segment], description, encoding, form=path)
-    joined.replace(path)
+    video_joining.join(video, [segment], description, encoding, form=form)
   finally:
     beside.unlink(missing_ok=True)
-    joined.unlink(missing_ok=True)
   title = f"{before.description.name}, and below it as restored"
   sheet = contact_sheet.draw(title, [("", rows)])
-  frames_io.write_png(path.with_suffix(".png"), sheet)
+  frames_io.write_png(strip, sheet)
 
 
 def _beside(old, new, layout):

@@ -16,11 +16,13 @@ remembers after a segment's last.
 
 import collections
 import contextlib
+import errno
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -212,9 +214,21 @@ class Journal:
       os.close(self._locked)
       del self._locked
 
-  def end(self, output):
-    """Puts what has been joined in its place and removes the folder."""
-    _write(self.folder / _END, json.dumps({"frames": self.done}).encode())
+  def end(self, output, beside=()):
+    """Puts what has been made in its place and removes the folder.
+
+    Args:
+      output: path of what has been joined.
+      beside: pairs of a file in the folder and the path that it is for.
+    """
+    card = {
+        "frames": self.done,
+        "beside": [
+            (path.name, str(pathlib.Path(place).absolute()))
+            for path, place in beside
+        ],
+    }
+    _write(self.folder / _END, json.dumps(card).encode())
     os.replace(self.joined, output)
     self.close()
     clear_away(output)
@@ -236,13 +250,29 @@ def is_of(output, identity: dict[str, Any]) -> bool:
 
 
 def clear_away(output) -> int:
-  """Removes what a job that has ended leaves; returns its number of frames."""
+  """Ends what a killed job had yet to do; returns its number of frames."""
   folder = _folder(output)
-  frames = json.loads((folder / _END).read_text())["frames"]
+  card = json.loads((folder / _END).read_text())
+  for name, place in card["beside"]:
+    if (folder / name).exists():
+      _move(folder / name, place)
   for path in sorted(folder.iterdir(), key=lambda path: path.name == _END):
     path.unlink()  # What says that it has ended goes last.
   folder.rmdir()
-  return frames
+  return card["frames"]
+
+
+def _move(path, place):
+  """Moves a file, onto another disk too; it is never there in part."""
+  try:
+    os.replace(path, place)
+  except OSError as error:
+    if error.errno != errno.EXDEV:
+      raise
+    beside = pathlib.Path(place + ".partial")
+    shutil.copyfile(path, beside)
+    sync(beside)
+    os.replace(beside, place)
 
 
 def _folder(output):

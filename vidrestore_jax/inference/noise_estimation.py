@@ -17,9 +17,17 @@ fitting for single-image raw-data", IEEE TIP 2008). Files hold values clipped to
 white. Each block is therefore held against the variance that the model leaves
 there after clipping, and blocks that keep too little of it have no say.
 
+Most videos hold colour at half the resolution (4:2:0), where its noise fades
+towards high frequencies as pictures do. A denoiser must then be told the level
+of white noise that is as strong at low frequencies: if white noise was there
+before colour was halved, its level. So the noise of colour differences is read
+again from means of 2x2 pixels, of which white noise keeps half its deviation
+and such noise nearly all; where that finds more, it counts. (The channels' mean
+variance is a third of the sum over any orthonormal axes of colour.)
+
 Levels are standard deviations in [0, 1] units, of each channel; all channels
-are taken to be equally noisy. The noise is taken to be white: what a codec or a
-scaler has smoothed measures weaker than it looks.
+are taken to be equally noisy. Else the noise is taken to be white: what a codec
+or a scaler has smoothed measures weaker than it looks.
 """
 
 import collections
@@ -48,6 +56,9 @@ _CLEAN = np.linspace(0.0, 1.0, 65)  # Clean values at which clipping is known.
 # A difference far below the frame itself says that frames are repeated, or that
 # a codec copied their noise.
 _REPEATED = 0.7
+# By so much must the variance of colour's noise in means exceed that in pixels
+# to be counted: of white noise the two differ by less, by chance.
+_COLOURED = 1.3
 _SMOOTHED = 8  # Frames that `NoiseTracker` averages over...
 _JUMP = 1.25  # ...unless the level changes by this factor.
 
@@ -107,6 +118,7 @@ def estimate(frame, previous=None) -> NoiseEstimate:
   blocks = _cut(frame)
   evidence = _evidence(blocks)
   sigma2 = _gaussian(evidence)
+  missing = _missing(frame)
   if previous is not None:
     previous = _checked("The frame before", previous)
     if previous.shape != frame.shape:
@@ -120,12 +132,17 @@ def estimate(frame, previous=None) -> NoiseEstimate:
         mean=(evidence.mean + before.mean((-2, -1))) / 2
     )
     if _gaussian(difference) >= _REPEATED**2 * sigma2:
+      if missing:
+        missing = min(missing, _missing((frame - previous) / math.sqrt(2)))
       both = _Evidence(*map(np.concatenate, zip(evidence, difference)))
       both2 = _gaussian(both)
       if both2 < sigma2:  # Texture and motion only ever add.
         evidence, sigma2 = both, both2
   gain, offset = _affine(evidence, sigma2)
-  return NoiseEstimate(math.sqrt(sigma2), gain, offset)
+  if missing:
+    share = missing / (gain * float(frame.mean()) + offset or 1.0)
+    gain, offset = gain * (1 + share), offset * (1 + share)
+  return NoiseEstimate(math.sqrt(sigma2 + missing), gain, offset)
 
 
 class NoiseTracker:
@@ -258,6 +275,7 @@ def plot(path, estimates, times=None):
     axes.plot(xs, [255 * s for s in estimates], "k", marker=marker)
   axes.set_xlabel("frame" if times is None else "seconds")
   axes.set_ylabel("noise, 8-bit units")
+  axes.margins(y=0.2)
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   figure.savefig(path, format="png", dpi=100)
@@ -279,7 +297,9 @@ class _Evidence(NamedTuple):
 
 def _checked(what, frame):
   check_rank(what, frame, "HWC")
-  frame = np.asarray(frame, np.float32)
+  # Limited range leaves room for noise beyond black and white, which the model
+  # of clipping knows nothing of.
+  frame = np.clip(np.asarray(frame, np.float32), 0.0, 1.0)
   if min(frame.shape[:2]) < BLOCK:
     raise ValueError(
         f"Noise is estimated from frames of at least {BLOCK}x{BLOCK} pixels,"
@@ -312,6 +332,25 @@ def _basis():
   total = k + k[:, None]
   low = (total >= 1) & (total <= _LOW)
   return basis.astype(np.float32), low, total >= _HIGH
+
+
+def _missing(frame) -> float:
+  """What white noise lacks in variance to be as strong as RGB's in colour."""
+  height, width, channels = frame.shape
+  if channels != 3 or min(height, width) < 2 * BLOCK:
+    return 0.0
+  red, green, blue = np.moveaxis(frame, -1, 0)
+  colours = np.stack([
+      (red - blue) / math.sqrt(2), (red - 2 * green + blue) / math.sqrt(6)
+  ], -1)
+  even = colours[: height // 2 * 2, : width // 2 * 2]
+  means = even.reshape(height // 2, 2, width // 2, 2, 2).mean((1, 3))
+  # As if of mid-grey: what clipping takes of colour is not known from it alone.
+  fine, coarse = (
+      _gaussian(evidence._replace(mean=np.full_like(evidence.mean, 0.5)))
+      for evidence in (_evidence(_cut(colours)), _evidence(_cut(2 * means)))
+  )
+  return 2 / 3 * (coarse - fine) if coarse > _COLOURED * fine else 0.0
 
 
 def _evidence(blocks):

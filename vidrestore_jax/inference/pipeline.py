@@ -134,8 +134,12 @@ def check(model, settings: Settings):
   if settings.noise == "signal" and not _is_told(model, settings):
     raise ValueError(
         "Noise that depends on the signal is estimated, for a model with a"
-        f" noise map: state no sigma with it. This {kind}"
-        f" {'has' if model.noise_map else 'has no'} noise map."
+        " noise map: "
+        + (
+            "state no sigma with it."
+            if model.noise_map
+            else f"this {kind} has none."
+        )
     )
   check_strength(settings.strength, model.scale)
   if isinstance(settings.tile, int):

@@ -82,12 +82,17 @@ class Plan:
     if not self.fits:
       lines.append("This does not fit.")
     if self.seconds_per_frame is not None:
+      compiled = f"{self.compile_seconds:.1f} s to compile, once"
+      if self.compile_seconds < 0.05:
+        compiled = "compiled before"
       lines.append(
-          f"time: {self.seconds_per_frame:.3g} s a frame, and"
-          f" {self.compile_seconds:.1f} s to compile, once"
+          f"time to compute: {self.seconds_per_frame:.3g} s a frame, and"
+          f" {compiled}"
       )
     if self.seconds is not None:
-      lines.append(f"in all: {_duration(self.seconds)}")
+      lines.append(
+          f"in all: {_duration(self.seconds)}, without reading and writing"
+      )
     return "\n".join(lines)
 
 

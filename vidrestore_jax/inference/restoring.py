@@ -25,6 +25,8 @@ from vidrestore_jax.inference.overlap import ahead
 from vidrestore_jax.inference.pipeline import Settings
 from vidrestore_jax.inference.video_reader import VideoReader
 
+# More than noise adds to white: a frame that holds it is in other units.
+_WHITEST = 10.0
 _AHEAD = 4  # Frames between reading, computing and writing.
 
 
@@ -94,6 +96,12 @@ def restore(frames, model=None, *, output=None, **options):
     ValueError: as `pipeline.restored`, or an argument does not suit what is
       restored.
   """
+  known = [field.name for field in dataclasses.fields(Options)]
+  if unknown := options.keys() - set(known):
+    raise ValueError(
+        f"restore has no option {', '.join(sorted(unknown))}. It has"
+        f" {', '.join(known)}."
+    )
   is_path = isinstance(frames, str | os.PathLike)
   shared = {field.name for field in dataclasses.fields(Settings)}
   settings = {key: options[key] for key in shared & options.keys()}
@@ -111,11 +119,16 @@ def restore(frames, model=None, *, output=None, **options):
     return pathlib.Path(output)
   settings = Settings(**settings)
   if is_path:
-    source = VideoReader(frames, **options)
+    source = open_video(frames, Options(**options))
     layout = source.description.layout
     return _stream(model, variables, (
         jobs.to_rgb(picture.planes, layout) for picture in source.pictures()
     ), settings)
+  if hasattr(frames, "ndim") and (frames.ndim != 4 or not len(frames)):
+    raise ValueError(
+        "A clip is [T, H, W, C] with at least one frame, but has shape"
+        f" {tuple(frames.shape)}."
+    )
   restored = _stream(model, variables, frames, settings)
   return np.stack(list(restored)) if hasattr(frames, "ndim") else restored
 
@@ -132,7 +145,7 @@ def _stream(model, variables, frames, settings):
 
   def floats():
     for frame in frames:
-      kind = np.dtype(frame.dtype)
+      kind = _checked_kind(frame)
       whites.append(np.iinfo(kind).max if kind.kind == "u" else None)
       yield frame if whites[-1] is None else (
           np.asarray(frame, np.float32) / whites[-1]
@@ -144,20 +157,43 @@ def _stream(model, variables, frames, settings):
     yield result.frame if white is None else frames_io.to_integers(
         result.frame, white
     )
-  _plot(settings, noise)
+  _plot_beside(settings, noise)
 
 
-def _plot(settings, noise, times=None):
+def _checked_kind(frame) -> np.dtype:
+  """A frame's type; ValueError where white is not known from it."""
+  kind = np.dtype(frame.dtype)
+  # A bfloat16 has no kind of its own.
+  if kind.kind in "biOSU" or (kind.kind == "u" and kind.itemsize > 2):
+    raise ValueError(
+        f"Frames are uint8, uint16 or floats in [0, 1], but got {kind}."
+    )
+  if kind.kind != "u" and (most := float(np.max(frame))) > _WHITEST:
+    raise ValueError(
+        f"Frames of floats are in [0, 1], but one holds {most:g}. Divide by"
+        " the value of white, such as 255."
+    )
+  return kind
+
+
+def _plot_beside(settings, noise, times=None):
   """Draws the noise over time where that is wanted and known."""
   if settings.plot_noise is None or not noise:
     return
+  path = pathlib.Path(settings.plot_noise)
+  beside = path.with_name(path.name + ".partial")
+  _plot(beside, settings, noise, times)
+  beside.replace(path)
+
+
+def _plot(path, settings, noise, times):
+  """Draws what was estimated; of Gaussian noise, its level alone."""
   # A run that did not ask for it may have done the first part of a job.
   nothing = noise_estimation.NoiseEstimate(*[float("nan")] * 3)
   noise = [nothing if found is None else found for found in noise]
-  path = pathlib.Path(settings.plot_noise)
-  beside = path.with_name(path.name + ".partial")
-  noise_estimation.plot(beside, noise, times)
-  beside.replace(path)
+  if settings.noise == "gaussian":
+    noise = [found.sigma for found in noise]
+  noise_estimation.plot(path, noise, times)
 
 
 # Files
@@ -172,12 +208,20 @@ def check_output(sources: Iterable, output, overwrite: bool):
   """
   output = pathlib.Path(output)
   for source in sources:
-    if output.exists() and os.path.samefile(source, output):
+    if output.resolve() == pathlib.Path(source).resolve() or (
+        output.exists() and os.path.exists(source)
+        and os.path.samefile(source, output)
+    ):
       raise ValueError(
           f"The output {output} is the input {source} itself; name another."
       )
   if output.is_dir():
     raise FileExistsError(f"{output} is a folder; name a file in it.")
+  if not output.parent.is_dir():
+    raise FileNotFoundError(
+        f"There is no folder {output.parent} to write {output.name} to. Make"
+        " it, or name another."
+    )
   if output.exists() and not overwrite:
     raise FileExistsError(
         f"{output} exists. Name another file, or pass --overwrite to replace"
@@ -206,8 +250,9 @@ def restore_file(
     model: a restoration model.
     variables: its variables.
     options: see `Options`.
-    source: frames from elsewhere, of which `path` is the folder: what has a
-      `description` and `pictures`. None reads the video.
+    source: the video, of `open_video`; or frames from elsewhere, of which
+      `path` is the folder: what has a `description` and `pictures`. None
+      opens the video.
     model_sha256: of the released weights; computed where it is None.
     begun: called with the frames that an earlier run has done, those there
       are, and notes for the person who waits.
@@ -220,25 +265,22 @@ def restore_file(
   """
   output = pathlib.Path(output)
   check_output([path], output, options.overwrite or jobs.has_ended(output))
-  for beside in (options.compare, options.plot_noise):
-    if beside is not None:
-      check_output([path, output], beside, options.overwrite)
+  _check_beside(path, output, options)
   pipeline.check(model, options)
-  video, window = None, None
   if source is None:
+    source = open_video(path, options)
+  video, window = None, None
+  if isinstance(source, VideoReader):
     video = path
-    source = VideoReader(
-        path, start=options.start, duration=options.duration,
-        progressive=options.progressive, salvage=options.salvage,
-    )
     window = source.window and video_joining.Window(*source.window)
   description = source.description
+  size = tuple(side * model.scale for side in description.size)
   encoding = video_encoding.choose(
-      description, output,
-      size=tuple(side * model.scale for side in description.size),
-      codec=options.codec, crf=options.crf, pixel_format=options.pixel_format,
-      lossless=options.lossless,
+      description, output, size=size, codec=options.codec, crf=options.crf,
+      pixel_format=options.pixel_format, lossless=options.lossless,
   )
+  if options.compare is not None:
+    comparison.choose(options.compare, description, size, options.compare_as)
   left_out = {}
   if video is not None:
     left_out = video_joining.check_streams(video, output, options.drop)
@@ -262,22 +304,56 @@ def restore_file(
     frames = journal.frames()
     noise = [frame.estimate for frame in frames]
     times = [float(frame.pts * description.time_base) for frame in frames]
-    _plot(options, noise, times)
-    joined = journal.joined
+    joined, beside = journal.joined, []
     video_joining.join(
         joined, journal.files(), description, encoding, video, form=output,
         window=window, drop=options.drop, left_out=left_out,
     )
     jobs.sync(joined)
     if options.compare is not None:
-      comparison.write(
-          options.compare, source, VideoReader(joined), model.scale,
-          options.compare_as,
+      video, strip = (
+          journal.folder / f"{name}.partial" for name in ("compare", "strip")
       )
-    journal.end(output)
+      comparison.write(
+          video, strip, source, VideoReader(joined), model.scale,
+          form=options.compare, layout=options.compare_as,
+      )
+      beside += zip((video, strip), comparison.files(options.compare))
+    if options.plot_noise is not None and noise:
+      plot = journal.folder / "plot.partial"
+      _plot(plot, options, noise, times)
+      beside.append((plot, options.plot_noise))
+    journal.end(output, beside)
   finally:
     journal.close()
   return Outcome(len(frames), noise)
+
+
+def open_video(path, options: Options) -> VideoReader:
+  """The video of which a part or all is restored."""
+  return VideoReader(
+      path, start=options.start, duration=options.duration,
+      progressive=options.progressive, salvage=options.salvage,
+  )
+
+
+def _check_beside(path, output, options):
+  """Refuses what is made beside the output where it would cost a file."""
+  made = []
+  if options.compare is not None:
+    made += zip(
+        ("The comparison", "The comparison's picture"),
+        comparison.files(options.compare),
+    )
+  if options.plot_noise is not None:
+    made.append(("The plot of the noise", pathlib.Path(options.plot_noise)))
+  taken = {pathlib.Path(path).resolve(): "the input"}
+  taken[output.resolve()] = "the output"
+  for what, place in made:
+    if (other := taken.get(place.resolve())) is not None:
+      raise ValueError(f"{what}, {place}, is {other} too; name another file.")
+    taken[place.resolve()] = what[0].lower() + what[1:]
+    check_output([path], place, options.overwrite)
 
 
 def _identity(path, model, variables, options, encoding, model_sha256):
@@ -336,7 +412,7 @@ def restore_frames(
       write(result.frame)
       noise.append(result.known.estimate)
       told(len(noise), result.known)
-  _plot(settings, noise, times)
+  _plot_beside(settings, noise, times)
   return Outcome(len(noise), noise)
 
 

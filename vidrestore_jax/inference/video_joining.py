@@ -70,11 +70,17 @@ def check_streams(source, output, drop=()) -> dict[int, str]:
   form = _FORMATS[pathlib.Path(output).suffix.lower()]
   with opened(source) as (container, video):
     for stream in _copied(container, video, drop):
+      packet = _first_of(container, stream)
       trial = av.open(io.BytesIO(), "w", format=form)
       try:
         with trial:
-          trial.add_stream_from_template(stream, opaque=True)
+          copy = trial.add_stream_from_template(stream, opaque=True)
           trial.start_encoding()
+          # MP4 finds out as it ends, and only then, of which sound it does
+          # not hold the layout of channels.
+          if packet is not None:
+            packet.stream = copy
+            trial.mux(packet)
       except (ValueError, OSError) as error:
         what = _described(stream)
         if stream.type in ("data", "unknown"):
@@ -86,6 +92,16 @@ def check_streams(source, output, drop=()) -> dict[int, str]:
             f" more, or leave it out with --drop={stream.index}."
         ) from error
   return left_out
+
+
+def _first_of(container, stream):
+  """A packet of sound, which is near; None of streams that may be sparse."""
+  if stream.type != "audio":
+    return None
+  try:
+    return next((p for p in container.demux(stream) if p.size), None)
+  except (ValueError, OSError):
+    return None  # Damage is found, and named, where the sound is copied.
 
 
 def join(

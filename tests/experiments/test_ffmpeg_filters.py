@@ -1,0 +1,91 @@
+"""FFmpeg's denoisers beside a model, and how fast both are."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import ffmpeg_filters
+from experiments.benchmarks import restore_speed
+from vidrestore_jax.inference import frames_io
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+  """A folder of one small clip: a bright square that moves over shading."""
+  folder = tmp_path_factory.mktemp("clips") / "square"
+  folder.mkdir()
+  rows, columns = np.mgrid[:48, :64]
+  for index in range(3):
+    frame = np.stack([2 * rows, 3 * columns, rows + columns], -1)
+    frame[10:30, 8 + 4 * index : 24 + 4 * index] = (220, 200, 60)
+    frames_io.write_png(
+        folder / f"{index:02}.png", np.uint8(np.clip(frame, 0, 255))
+    )
+  return folder
+
+
+def test_a_filter_gets_and_gives_the_frames(clips):
+  paths = sorted(clips.iterdir())
+  noisy = np.stack([np.asarray(Image.open(path)) for path in paths])
+  kept = ffmpeg_filters.Filter("null")(noisy)
+  # Through 4:4:4 of 8 bits.
+  np.testing.assert_allclose(255 * kept, noisy, atol=3)
+  flipped = ffmpeg_filters.Filter("hflip")(noisy)
+  np.testing.assert_allclose(255 * flipped, noisy[:, :, ::-1], atol=3)
+  with pytest.raises(ChildProcessError, match="FFmpeg failed on .*nofilter"):
+    ffmpeg_filters.Filter("nofilter")(noisy)
+
+
+@pytest.mark.parametrize("name", ffmpeg_filters.FILTERS)
+@pytest.mark.parametrize("sigma", [10, 50])
+def test_settings_are_ffmpegs(name, sigma):
+  """Every setting of the search runs."""
+  noisy = np.full((1, 48, 64, 3), 99, np.uint8)
+  settings = list(ffmpeg_filters.FILTERS[name](sigma))
+  assert len(settings) == len(set(settings)) >= 8
+  for setting in settings[:: len(settings) // 3]:
+    assert setting(noisy).shape == noisy.shape
+
+
+@pytest.mark.slow
+def test_the_best_settings_win(clips, tmp_path, capsys):
+  """The command, on the model of the package."""
+  out = tmp_path / "out.json"
+  assert not ffmpeg_filters.main([
+      "--model=vidrestore_jax/pretrained/restore_default", f"--data={clips}",
+      "--sigma=20", "--frames=3", f"--json={out}",
+  ])
+  psnr = json.loads(out.read_text())["psnr"]["20"]
+  found = {name: row["mean"] for name, row in psnr.items()}
+  assert found["noisy"] < min(found[n] for n in ("hqdn3d", "nlmeans", "bm3d"))
+  assert found["model, told sigma"] > found["noisy"] + 6
+  searched = [
+      float(line.split(": ")[1].split(" dB")[0])
+      for line in capsys.readouterr().out.splitlines() if "hqdn3d=" in line
+  ]
+  # All frames were searched, so that its number is the search's best.
+  assert found["hqdn3d"] == pytest.approx(max(searched), abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_speed_of_every_side(tmp_path):
+  out = tmp_path / "out.json"
+  assert not restore_speed.main([
+      "--size=48x32", "--frames=6", "--repeats=2", f"--json={out}"
+  ])
+  written = json.loads(out.read_text())
+  assert {"model", "fastdvdnet", "bm3d"} <= written["sides"].keys()
+  assert written["command"].keys() == {"command", "decode", "restore", "encode"}
+  for row in (written["sides"] | written["command"]).values():
+    assert 0 < row["min_s"] <= row["median_s"]
+
+
+@pytest.mark.parametrize("argument, message", [
+    ("--frames=4", "--frames is at least 5"),
+    ("--size=640", "--size is WIDTHxHEIGHT, such as 640x360, but got 640"),
+])
+def test_bad_arguments_are_one_line(argument, message, capsys):
+  assert restore_speed.main([argument]) == 2
+  assert message in capsys.readouterr().err
