@@ -17,7 +17,7 @@ over ours: above 1, ours is faster.
 --threads binds this process to that many processors, which XLA then takes, and
 gives PyTorch as many threads. glibc returns large buffers to the system with
 every call and takes them anew: PyTorch, which allocates each layer's output,
-gains 5 to 25 % where it does not, XLA next to nothing. To see that, set
+gains 5 to 27 % where it does not, XLA next to nothing. To see that, set
 MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184; the JSON
 says what was set.
 """

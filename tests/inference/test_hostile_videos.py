@@ -214,6 +214,7 @@ def test_transparent_pixels_are_refused(tmp_path, model, capsys):
 
 
 def test_names_with_colons_and_patterns_are_names(tmp_path, model, video):
+  (tmp_path / "out").mkdir()
   for name in ("12:30.mp4", "a%03d.mp4", "-x.mp4", "http:x.mp4"):
     given = tmp_path / name
     given.write_bytes(video.read_bytes())

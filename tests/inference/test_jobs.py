@@ -212,7 +212,11 @@ def test_a_job_that_was_killed_as_it_ended_has_ended(
     tmp_path, given, monkeypatch, moment
 ):
   model, output = tiny_videos.identity(), tmp_path / "out.mkv"
-  options, told = Options(lossless=True, segment=3), []
+  options = Options(
+      lossless=True, segment=3, compare=str(tmp_path / "both.mkv"),
+      plot_noise=str(tmp_path / "noise.png"),
+  )
+  told = []
 
   def kill(*_, **__):
     raise Killed
@@ -232,7 +236,9 @@ def test_a_job_that_was_killed_as_it_ended_has_ended(
       given, output, *model, options, told=lambda done, _: told.append(done)
   )
   assert outcome.frames == 11 and not told
-  assert os.listdir(tmp_path) == ["out.mkv"]
+  assert sorted(os.listdir(tmp_path)) == [
+      "both.mkv", "both.png", "noise.png", "out.mkv"
+  ]
   assert VideoReader(output).description.frames == 11
   with pytest.raises(FileExistsError, match="--overwrite"):
     restoring.restore_file(given, output, *model, options)

@@ -69,8 +69,11 @@ def test_a_model_is_told_levels_that_depend_on_the_signal(film):
     np.testing.assert_allclose(
         frame[..., :1], found.noise_map(given), rtol=1e-5
     )
-  for model, sigma in ((Level(), 0.1), (Mean(), None)):
-    with pytest.raises(ValueError, match="state no sigma with it"):
+  for model, sigma, message in (
+      (Level(), 0.1, "state no sigma with it"),
+      (Mean(), None, "this Mean has none"),
+  ):
+    with pytest.raises(ValueError, match=message):
       vidrestore_jax.restore(film, (model, {}), noise="signal", sigma=sigma)
 
 

@@ -138,6 +138,6 @@ def test_free_memory_and_durations():
   assert seconds.fits and str(seconds).splitlines() == [
       "3600 frames of 4x2 on x",
       "memory: 1.00 GB",
-      "time: 1 s a frame, and 5.0 s to compile, once",
-      "in all: 1:00:05",
+      "time to compute: 1 s a frame, and 5.0 s to compile, once",
+      "in all: 1:00:05, without reading and writing",
   ]

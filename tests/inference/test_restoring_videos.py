@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+import vidrestore_jax
 from tests.inference import tiny_videos
 from vidrestore_jax.inference import restoring, video_encoding
 from vidrestore_jax.inference.restoring import Options
@@ -358,3 +359,45 @@ def test_hdr_keeps_its_display_and_its_light(tmp_path, model, codec, suffix):
   )
   assert before.mastering[8:] == (fractions.Fraction(50, 10000), 1000)
   assert after == before
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(compare="k.txt"), "suffix of a video"),
+    (dict(compare="k.mp4", compare_as="top"), "layout of a comparison"),
+    (dict(compare="out.mp4"), "The comparison, .*, is the output too"),
+    (dict(compare="in.mp4"), "The comparison, .*, is the input too"),
+    (dict(compare="k.mp4", plot_noise="k.png"), "is the comparison's picture"),
+    (dict(compare="mine.mp4"), "mine.png exists"),
+    (dict(plot_noise="mine.png"), "mine.png exists"),
+    (dict(plot_noise="none/k.png"), "There is no folder"),
+    (dict(sigmaa=1), "has no option sigmaa"),
+])
+def test_what_is_made_beside_costs_no_file(tmp_path, options, message):
+  """All of it is refused before a frame is restored."""
+  tiny_videos.write(
+      tmp_path / "in.mp4", tiny_videos.samples("yuv420p", 3, (32, 16)),
+      "yuv420p",
+  )
+  (tmp_path / "mine.png").write_bytes(b"mine")
+  options = {
+      key: str(tmp_path / value) if key in ("compare", "plot_noise") else value
+      for key, value in options.items()
+  }
+  with pytest.raises((ValueError, OSError), match=message):
+    vidrestore_jax.restore(
+        tmp_path / "in.mp4", tiny_videos.identity(),
+        output=tmp_path / "out.mp4", **options,
+    )
+  assert (tmp_path / "mine.png").read_bytes() == b"mine"
+  assert sorted(os.listdir(tmp_path)) == ["in.mp4", "mine.png"]
+
+
+@pytest.mark.parametrize("frames, message", [
+    (np.zeros((0, 8, 8, 3), np.float32), "at least one frame"),
+    (np.zeros((8, 8, 3), np.float32), "A clip is"),
+    (np.full((2, 8, 8, 3), 255.0), "Divide by the value of white"),
+    (np.zeros((2, 8, 8, 3), np.int32), "uint8, uint16 or floats"),
+])
+def test_arrays_that_are_no_clips(frames, message):
+  with pytest.raises(ValueError, match=message):
+    vidrestore_jax.restore(frames, tiny_videos.identity())

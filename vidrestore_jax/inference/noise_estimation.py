@@ -59,6 +59,7 @@ _REPEATED = 0.7
 # By so much must the variance of colour's noise in means exceed that in pixels
 # to be counted: of white noise the two differ by less, by chance.
 _COLOURED = 1.3
+_EVEN = 0.05  # Share of its blocks that must then be flat.
 _SMOOTHED = 8  # Frames that `NoiseTracker` averages over...
 _JUMP = 1.25  # ...unless the level changes by this factor.
 
@@ -346,11 +347,16 @@ def _missing(frame) -> float:
   even = colours[: height // 2 * 2, : width // 2 * 2]
   means = even.reshape(height // 2, 2, width // 2, 2, 2).mean((1, 3))
   # As if of mid-grey: what clipping takes of colour is not known from it alone.
-  fine, coarse = (
-      _gaussian(evidence._replace(mean=np.full_like(evidence.mean, 0.5)))
+  blocks = [
+      evidence._replace(mean=np.full_like(evidence.mean, 0.5))
       for evidence in (_evidence(_cut(colours)), _evidence(_cut(2 * means)))
-  )
-  return 2 / 3 * (coarse - fine) if coarse > _COLOURED * fine else 0.0
+  ]
+  fine, coarse = map(_gaussian, blocks)
+  # Colourful texture has no flat blocks, noise alone has many.
+  flat = (blocks[1].low < _FLAT * coarse).mean()
+  if coarse < _COLOURED * fine or flat < _EVEN:
+    return 0.0
+  return 2 / 3 * (coarse - fine)
 
 
 def _evidence(blocks):
