@@ -207,6 +207,26 @@ def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
   assert VideoReader(output).description.frames == 11
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_source_that_was_changed_is_another_source(tmp_path, is_folder):
+  """In its middle, so that its length and its ends are as they were."""
+  path = file = tmp_path / "in"
+  if is_folder:
+    path.mkdir()
+    file = path / "0.png"
+  content = bytearray(3 << 20)
+  file.write_bytes(content)
+  before = {"source": jobs.identity_of(path)}
+  assert {"source": jobs.identity_of(path)} == before
+  jobs.Journal(tmp_path / "out.mkv", before).close()
+  content[len(content) // 2] = 1
+  file.write_bytes(content)
+  # Clocks of file systems are coarse.
+  os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+  with pytest.raises(FileExistsError, match="differs in source"):
+    jobs.Journal(tmp_path / "out.mkv", {"source": jobs.identity_of(path)})
+
+
 @pytest.mark.parametrize("moment", ["replace", "unlink"])
 def test_a_job_that_was_killed_as_it_ended_has_ended(
     tmp_path, given, monkeypatch, moment
