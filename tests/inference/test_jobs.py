@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.inference import tiny_videos
-from vidrestore_jax.inference import jobs, overlap, restoring
+from vidrestore_jax.inference import jobs, restoring
 from vidrestore_jax.inference.restoring import Options
 from vidrestore_jax.inference.video_reader import VideoReader
 
@@ -294,51 +294,6 @@ def test_a_frame_that_is_not_finite_stops_the_job(tmp_path, given):
         given, tmp_path / "out.mkv", model, variables, Options()
     )
   assert not (tmp_path / "out.mkv").exists()
-
-
-# Threads.
-
-
-def test_items_are_made_ahead_and_errors_arrive_in_their_place():
-  made = []
-
-  def items():
-    try:
-      for i in range(100):
-        if i == 7:
-          raise ValueError("seven")
-        made.append(i)
-        yield i
-    finally:
-      made.append("closed")
-
-  stream = overlap.ahead(items(), 2)
-  assert next(stream) == 0
-  for _ in range(100):
-    if len(made) >= 3:
-      break
-    time.sleep(0.01)
-  assert len(made) <= 5
-  assert [next(stream) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
-  with pytest.raises(ValueError, match="seven"):
-    next(stream)
-  assert made[-1] == "closed"
-
-
-def test_a_closed_stream_ends_its_thread():
-  made = []
-
-  def items():
-    try:
-      while True:
-        yield 0
-    finally:
-      made.append("closed")
-
-  stream = overlap.ahead(items(), 2)
-  next(stream)
-  stream.close()
-  assert made == ["closed"]
 
 
 # Killing.

@@ -42,7 +42,7 @@ class Y4mReader:
     """Reads the header and waits for the first frame.
 
     Args:
-      file: binary, such as `sys.stdin.buffer`.
+      file: binary, such as `sys.stdin.buffer`; nothing has been read of it.
       name: what messages call it.
       progressive: as in `VideoReader`.
 
@@ -50,6 +50,9 @@ class Y4mReader:
       ValueError: no YUV4MPEG2, of a kind that is not supported, or without a
         frame.
     """
+    # Read by a thread that may be stuck in it at the process's end, of which a
+    # buffer with its lock would make a crash. Nothing has been buffered yet.
+    file = getattr(file, "raw", file)
     self._file, self._name = file, name
     words = (_line(file, name) or "").split(" ")
     if words[0] != "YUV4MPEG2":
