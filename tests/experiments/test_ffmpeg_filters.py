@@ -27,7 +27,8 @@ def clips(tmp_path_factory):
 
 
 def test_a_filter_gets_and_gives_the_frames(clips):
-  noisy = np.stack([np.asarray(Image.open(path)) for path in sorted(clips.iterdir())])
+  paths = sorted(clips.iterdir())
+  noisy = np.stack([np.asarray(Image.open(path)) for path in paths])
   kept = ffmpeg_filters.Filter("null")(noisy)
   # Through 4:4:4 of 8 bits.
   np.testing.assert_allclose(255 * kept, noisy, atol=3)
