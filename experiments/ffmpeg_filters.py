@@ -33,9 +33,15 @@ _SEARCHED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-  """A filtergraph of FFmpeg, `graph`, as -filter_complex takes it."""
+  """A filtergraph of FFmpeg.
+
+  Attributes:
+    graph: as -filter_complex takes it.
+    threads: how many run it; 0: FFmpeg's choice.
+  """
 
   graph: str
+  threads: int = 0
 
   def __call__(self, clip: np.ndarray) -> np.ndarray:
     """Filters uint8 `[T, H, W, 3]`; returns float32 in [0, 1].
@@ -52,8 +58,10 @@ class Filter:
         [
             imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error",
             *raw, "-pix_fmt", "rgb24", "-r", "25", "-i", "-",
+            "-filter_complex_threads", str(self.threads),
             "-filter_complex", graph,
-            "-f", "rawvideo", "-pix_fmt", "rgb48le", "-",
+            "-f", "rawvideo", "-pix_fmt", "rgb48le",
+            "-threads", str(self.threads), "-",
         ],
         input=clip.tobytes(), capture_output=True, check=False,
     )

@@ -1,23 +1,34 @@
 """How fast is `vidrestore restore`, beside PyTorch and FFmpeg's denoisers?
 
   python -m experiments.benchmarks.restore_speed [--size=640x360] \\
-      [--frames=24] [--threads=2] [--repeats=3] [--model=FOLDER] [--json=OUT]
+      [--frames=24] [--filter-frames=120] [--threads=2] [--repeats=3] \\
+      [--model=FOLDER] [--json=OUT]
 
 Frames per second of one stream of noisy frames, every side in turns:
 
-  model             the model in the package, frame by frame
+  model             the model in the package, frame by frame, told the noise
   fastdvdnet        the released FastDVDnet's size, here; random weights, since
                     no time depends on them
   fastdvdnet torch  the same weights in PyTorch: each stage once per frame, and
                     as its release does it, the whole window for each frame
-  hqdn3d, ...       FFmpeg's filters through pipes, the start of the process
-                    included
+  null              FFmpeg through pipes, which filters nothing: the start of
+                    the process and the way there and back
+  hqdn3d, ...       FFmpeg's filters, with all that null takes
 
-and where the command's time goes: the whole of it, and decoding, restoring and
-encoding each by itself; in the command the three overlap.
+and where the command's time goes: the whole of it, which estimates the noise
+as it does unless told; and each by itself, which overlap in the command:
+
+  decode   into RGB
+  look     for scene cuts and at the noise; a part of restore
+  restore  all that the command does between decoding and encoding
+  encode   from RGB
+
+--threads binds this process and FFmpeg's to that many processors, which XLA
+then takes, and gives PyTorch and FFmpeg as many threads.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import tempfile
@@ -26,12 +37,13 @@ import time
 import jax
 import numpy as np
 
-from experiments import commands, ffmpeg_filters
+from experiments import commands, ffmpeg_filters, manifest
 from experiments.benchmarks import measuring
 from vidrestore_jax import models, released
 from vidrestore_jax.data.procedural import ProceduralClips
 from vidrestore_jax.inference import (
     jobs,
+    pipeline,
     restoring,
     streaming,
     video_encoding,
@@ -41,16 +53,18 @@ from vidrestore_jax.inference.video_reader import VideoReader
 _SIGMA = 20
 # Good settings at sigma 20, of experiments.ffmpeg_filters.
 _FILTERS = {
-    "hqdn3d": ffmpeg_filters.Filter("hqdn3d=24:18:24:18"),
-    "nlmeans": ffmpeg_filters.Filter("nlmeans=s=8.4:p=7:r=15"),
-    "bm3d": ffmpeg_filters.Filter(
-        "bm3d=sigma=48:block=16:bstep=2:group=1"
-    ),
+    "null": "null",
+    "hqdn3d": "hqdn3d=24:18:24:18",
+    "nlmeans": "nlmeans=s=8.4:p=7:r=15",
+    "bm3d": "bm3d=sigma=48:block=16:bstep=2:group=1",
 }
 
 
-def sides(clip, threads: int, model) -> dict:
-  """What restores a clip uint8 `[T, H, W, 3]`: a call by name."""
+def sides(clip, threads: int, model, filtered: int) -> dict:
+  """What restores a clip uint8 `[T, H, W, 3]`: a call by name.
+
+  FFmpeg's filters get `filtered` frames, the clip again and again.
+  """
   frames = clip / np.float32(255)
   calls = {"model": _streamed(*model, frames)}
   network = models.build("fastdvdnet")
@@ -61,8 +75,10 @@ def sides(clip, threads: int, model) -> dict:
     calls |= _torch(variables, frames, threads)
   except ImportError:
     print("PyTorch is not installed: its side is left out.")
-  for name, function in _FILTERS.items():
-    calls[name] = lambda function=function: function(clip)
+  longer = clip[np.arange(filtered) % len(clip)]
+  for name, graph in _FILTERS.items():
+    function = ffmpeg_filters.Filter(graph, threads)
+    calls[name] = lambda function=function: function(longer)
   return calls
 
 
@@ -124,7 +140,7 @@ def _mirrored(count):
 
 
 def parts(video, model, repeats: int) -> dict:
-  """Seconds of the command on a video, and of its parts each by itself."""
+  """Times of the command on a video, and of its parts each by itself."""
   model, variables = model
   source = VideoReader(video)
   layout = source.description.layout
@@ -136,35 +152,47 @@ def parts(video, model, repeats: int) -> dict:
 
     def decode():
       return [
-          np.asarray(jobs.to_rgb(picture.planes, layout))
+          jax.block_until_ready(jobs.to_rgb(picture.planes, layout))
           for picture in VideoReader(video).pictures()
       ]
 
-    frames = decode()
+    frames, options = decode(), restoring.Options(overwrite=True)
+    restored = [np.asarray(frame) for frame in frames]
+
+    def look():
+      for _ in pipeline.looked_at(model, frames, options):
+        pass
+
+    def restore():
+      results = pipeline.restored(
+          model, variables, frames, options, aux=("state",)
+      )
+      for _ in results:
+        pass
 
     def encode():
       writer = video_encoding.Encoder(
           output.with_suffix(".mkv"), encoding, source.description,
           source.description.size,
       )
-      for index, frame in enumerate(frames):
+      for index, frame in enumerate(restored):
         writer.write(jobs.samples(frame, encoding.layout), index)
       writer.close()
 
     def command():
-      options = restoring.Options(sigma=_SIGMA / 255, overwrite=True)
       restoring.restore_file(video, output, model, variables, options)
 
     times = measuring.alternate(
         {
             "command": command,
             "decode": decode,
-            "restore": _streamed(model, variables, np.stack(frames)),
+            "look": look,
+            "restore": restore,
             "encode": encode,
         },
         repeats, warmup=1,
     )
-  return {"frames": len(frames), "sides": times}
+  return times
 
 
 def noisy_clip(size, count: int) -> np.ndarray:
@@ -202,23 +230,33 @@ def main(argv=None) -> int:
   )
   parser.add_argument("--size", default="640x360", metavar="WxH")
   parser.add_argument("--frames", type=int, default=24, help="at least 5")
-  parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
+  parser.add_argument(
+      "--filter-frames", type=int, default=120, metavar="N",
+      help="of FFmpeg's filters, whose process has to start first",
+  )
+  parser.add_argument("--threads", type=int, default=2, help="of every side")
   parser.add_argument("--repeats", type=int, default=3)
   parser.add_argument("--json", metavar="OUT", help="where to write numbers")
   parser.add_argument(
       "--debug", action="store_true", help="a traceback with an error"
   )
   arguments = parser.parse_args(argv)
+  arguments.command = [
+      "python", "-m", "experiments.benchmarks.restore_speed",
+      *(sys.argv[1:] if argv is None else argv),
+  ]
   return commands.run(lambda: _run(arguments), debug=arguments.debug)
 
 
 def _run(arguments):
+  import imageio_ffmpeg
+
   commands.check_json(arguments.json)
-  if arguments.frames < 5 or arguments.repeats < 2 or arguments.threads < 1:
-    raise ValueError(
-        "--frames is at least 5, --repeats 2 and --threads 1, but got"
-        f" {arguments.frames}, {arguments.repeats} and {arguments.threads}."
-    )
+  for name, least in (("frames", 5), ("filter_frames", 1), ("repeats", 2)):
+    if (given := getattr(arguments, name)) < least:
+      raise ValueError(
+          f"--{name.replace('_', '-')} is at least {least}, but got {given}."
+      )
   try:
     width, height = map(int, arguments.size.split("x"))
   except ValueError as error:
@@ -226,16 +264,32 @@ def _run(arguments):
         "--size is WIDTHxHEIGHT, such as 640x360, but got"
         f" {arguments.size}."
     ) from error
-  size = width, height
+  processors = sorted(os.sched_getaffinity(0))
+  threads = arguments.threads
+  if not 1 <= threads <= len(processors):
+    raise ValueError(
+        f"--threads is between 1 and {len(processors)} here, but is {threads}."
+    )
+  # Before JAX counts them.
+  os.sched_setaffinity(0, processors[:threads])
+  try:
+    _measure(arguments, (width, height), imageio_ffmpeg.get_ffmpeg_version())
+  finally:
+    os.sched_setaffinity(0, processors)
+
+
+def _measure(arguments, size, ffmpeg):
+  threads = arguments.threads
   model = released.load(arguments.model or released.PACKAGED)
   clip = noisy_clip(size, arguments.frames)
-  about = measuring.machine() | {"threads": arguments.threads}
+  about = measuring.machine() | {"threads": threads, "ffmpeg": ffmpeg}
   print(
-      f"{about['cpu']}, {about['cpus']} CPUs, {about['backend']}; PyTorch with"
-      f" {arguments.threads} threads; {arguments.frames} frames of"
-      f" {arguments.size}"
+      f"{about['cpu']}, {about['backend']}; JAX on {about['cpus']} CPUs,"
+      f" PyTorch {about['versions'].get('torch', '(none)')} with {threads}"
+      f" threads, FFmpeg {ffmpeg} with {threads}; {arguments.frames} frames of"
+      f" {arguments.size}, {arguments.filter_frames} for FFmpeg"
   )
-  calls = sides(clip, arguments.threads, model)
+  calls = sides(clip, threads, model, arguments.filter_frames)
   if "fastdvdnet torch" in calls:
     ours = np.stack(calls["fastdvdnet"]())
     theirs = np.stack(calls["fastdvdnet torch"]())
@@ -254,15 +308,16 @@ def _run(arguments):
   print(f"Measured in {time.perf_counter() - start:.0f} s.\n")
   print("| side | frames/s (median) | slowest to fastest |")
   print("| --- | --- | --- |")
-  for name, row in (times | shares["sides"]).items():
-    rates = (
-        arguments.frames / row[key] for key in ("median_s", "max_s", "min_s")
-    )
+  for name, row in (times | shares).items():
+    row["frames"] = arguments.frames
+    if name in _FILTERS:
+      row["frames"] = arguments.filter_frames
+    rates = (row["frames"] / row[k] for k in ("median_s", "max_s", "min_s"))
     print("| {} | {:.2f} | {:.2f} to {:.2f} |".format(name, *rates))
   if arguments.json:
     commands.write_json(arguments.json, {
-        "machine": about, "size": size, "frames": arguments.frames,
-        "sides": times, "command": shares["sides"],
+        "manifest": manifest.collect(arguments.command), "machine": about,
+        "size": size, "sides": times, "command": shares,
     })
 
 

@@ -1,6 +1,7 @@
 """FFmpeg's denoisers beside a model, and how fast both are."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -71,19 +72,31 @@ def test_the_best_settings_win(clips, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_speed_of_every_side(tmp_path):
-  out = tmp_path / "out.json"
+  out, processors = tmp_path / "out.json", os.sched_getaffinity(0)
   assert not restore_speed.main([
-      "--size=48x32", "--frames=6", "--repeats=2", f"--json={out}"
+      "--size=48x32", "--frames=6", "--filter-frames=9", "--repeats=2",
+      "--threads=1", f"--json={out}",
   ])
   written = json.loads(out.read_text())
-  assert {"model", "fastdvdnet", "bm3d"} <= written["sides"].keys()
-  assert written["command"].keys() == {"command", "decode", "restore", "encode"}
-  for row in (written["sides"] | written["command"]).values():
+  assert {"model", "fastdvdnet", "null", "bm3d"} <= written["sides"].keys()
+  assert list(written["command"]) == [
+      "command", "decode", "look", "restore", "encode"
+  ]
+  for name, row in (written["sides"] | written["command"]).items():
     assert 0 < row["min_s"] <= row["median_s"]
+    filtered = name in ("null", "hqdn3d", "nlmeans", "bm3d")
+    assert row["frames"] == (9 if filtered else 6)
+  # Whatever JAX has seen of this process before.
+  assert written["machine"]["cpus"] == written["machine"]["threads"] == 1
+  assert written["machine"]["ffmpeg"]
+  assert "--threads=1" in written["manifest"]["command"]
+  assert os.sched_getaffinity(0) == processors
 
 
 @pytest.mark.parametrize("argument, message", [
     ("--frames=4", "--frames is at least 5"),
+    ("--filter-frames=0", "--filter-frames is at least 1"),
+    ("--threads=4096", "--threads is between 1 and"),
     ("--size=640", "--size is WIDTHxHEIGHT, such as 640x360, but got 640"),
 ])
 def test_bad_arguments_are_one_line(argument, message, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.inference import tiny_videos
-from vidrestore_jax.inference import jobs, overlap, restoring
+from vidrestore_jax.inference import jobs, restoring
 from vidrestore_jax.inference.restoring import Options
 from vidrestore_jax.inference.video_reader import VideoReader
 
@@ -207,6 +207,26 @@ def test_a_job_of_other_arguments_is_not_continued(tmp_path, given):
   assert VideoReader(output).description.frames == 11
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_source_that_was_changed_is_another_source(tmp_path, is_folder):
+  """In its middle, so that its length and its ends are as they were."""
+  path = file = tmp_path / "in"
+  if is_folder:
+    path.mkdir()
+    file = path / "0.png"
+  content = bytearray(3 << 20)
+  file.write_bytes(content)
+  before = {"source": jobs.identity_of(path)}
+  assert {"source": jobs.identity_of(path)} == before
+  jobs.Journal(tmp_path / "out.mkv", before).close()
+  content[len(content) // 2] = 1
+  file.write_bytes(content)
+  # Clocks of file systems are coarse.
+  os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+  with pytest.raises(FileExistsError, match="differs in source"):
+    jobs.Journal(tmp_path / "out.mkv", {"source": jobs.identity_of(path)})
+
+
 @pytest.mark.parametrize("moment", ["replace", "unlink"])
 def test_a_job_that_was_killed_as_it_ended_has_ended(
     tmp_path, given, monkeypatch, moment
@@ -280,51 +300,6 @@ def test_a_frame_that_is_not_finite_stops_the_job(tmp_path, given):
         given, tmp_path / "out.mkv", model, variables, Options()
     )
   assert not (tmp_path / "out.mkv").exists()
-
-
-# Threads.
-
-
-def test_items_are_made_ahead_and_errors_arrive_in_their_place():
-  made = []
-
-  def items():
-    try:
-      for i in range(100):
-        if i == 7:
-          raise ValueError("seven")
-        made.append(i)
-        yield i
-    finally:
-      made.append("closed")
-
-  stream = overlap.ahead(items(), 2)
-  assert next(stream) == 0
-  for _ in range(100):
-    if len(made) >= 3:
-      break
-    time.sleep(0.01)
-  assert len(made) <= 5
-  assert [next(stream) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
-  with pytest.raises(ValueError, match="seven"):
-    next(stream)
-  assert made[-1] == "closed"
-
-
-def test_a_closed_stream_ends_its_thread():
-  made = []
-
-  def items():
-    try:
-      while True:
-        yield 0
-    finally:
-      made.append("closed")
-
-  stream = overlap.ahead(items(), 2)
-  next(stream)
-  stream.close()
-  assert made == ["closed"]
 
 
 # Killing.

@@ -153,29 +153,29 @@ def _add_subtitles(container, stream):
   container.add_attachment("font.ttf", "font/ttf", b"letters")
 
 
-def _with_subtitles(path):
+def _with_subtitles(path, frames=3, text=None):
   """A video with a stream of text and an attachment."""
   plain = path.with_name("plain.mkv")
   tiny_videos.write(
-      plain, tiny_videos.samples("yuv420p", 3, (16, 16)), "yuv420p",
+      plain, tiny_videos.samples("yuv420p", frames, (16, 16)), "yuv420p",
       edit=_add_subtitles,
   )
   script = path.with_name("text.srt")
-  script.write_text("1\n00:00:00,010 --> 00:00:00,090\nhello\n")
+  script.write_text(text or "1\n00:00:00,010 --> 00:00:00,090\nhello\n")
   with (
-      av.open(str(plain)) as video, av.open(str(script)) as text,
+      av.open(str(plain)) as video, av.open(str(script)) as words,
       av.open(str(path), "w") as joined,
   ):
     streams = {
         ("v", s.index): joined.add_stream_from_template(s, opaque=True)
         for s in video.streams
     }
-    sub = joined.add_stream_from_template(text.streams[0], opaque=True)
+    sub = joined.add_stream_from_template(words.streams[0], opaque=True)
     for packet in video.demux(video.streams.video[0]):
       if packet.size:
         packet.stream = streams["v", packet.stream.index]
         joined.mux(packet)
-    for packet in text.demux():
+    for packet in words.demux():
       if packet.size:
         packet.stream = sub
         joined.mux(packet)
@@ -249,6 +249,50 @@ def test_a_part_begins_at_zero_with_its_sound(tmp_path, model):
   assert heard == [
       (time - start, data) for time, data in whole if start <= time < end
   ]
+
+
+_SUBTITLES = """1
+00:00:00,010 --> 00:00:00,030
+gone
+
+2
+00:00:00,020 --> 00:00:00,150
+before
+
+3
+00:00:00,130 --> 00:00:00,140
+within
+
+4
+00:00:00,200 --> 00:00:09,000
+after
+
+5
+00:00:00,300 --> 00:00:00,400
+late
+"""
+
+
+def test_subtitles_are_shown_for_as_long_as_the_part_has_them(
+    tmp_path, model
+):
+  given, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+  _with_subtitles(given, 12, _SUBTITLES)
+  _restore(
+      given, output, model, start=fractions.Fraction("0.1"),
+      duration=fractions.Fraction("0.15"),
+  )
+  with av.open(str(output)) as container:
+    (stream,) = container.streams.subtitles
+    shown = [
+        (float(p.pts * p.time_base), float(p.duration * p.time_base), bytes(p))
+        for p in container.demux(stream) if p.size
+    ]
+  assert [text for *_, text in shown] == [b"before", b"within", b"after"]
+  assert [time for time, *_ in shown] == pytest.approx([0, 0.03, 0.1])
+  assert [length for _, length, _ in shown] == pytest.approx(
+      [0.05, 0.01, 0.05]
+  )
 
 
 def test_the_default_suits_the_source():

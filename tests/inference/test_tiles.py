@@ -174,11 +174,26 @@ def test_global_models_are_refused_with_the_reason(model):
     next(streaming.restore_stream(model, {}, [], **options))
 
 
-def test_models_with_a_halo_and_a_step_have_no_memory():
-  for name, model in LOCAL:
-    if model.recurrent:
-      frame = jnp.zeros((1, model.stride, model.stride, model.channels))
-      assert not jax.tree.leaves(model.init_state(frame)), name
+class Mean:
+  """The mean of a frame and all before it, known only as far as is asked."""
+
+  restores, recurrent, radius, halo = True, True, None, 1
+  noise_map, stride, scale, channels = False, 2, 1, 3
+
+  def init_state(self, frame):
+    return {"sum": frame, "count": jnp.zeros(())}
+
+
+def test_a_model_with_a_memory_is_not_tiled():
+  """A job that goes on would have lost the states of all tiles but one."""
+  for run in (
+      lambda: tiling.check(Mean()),
+      lambda: next(streaming.restore_stream(Mean(), {}, [], tile=32)),
+  ):
+    with pytest.raises(ValueError, match="Mean is not tiled: it is recurrent"):
+      run()
+  for _, model in LOCAL:  # None of the library's has a memory.
+    tiling.check(model, 4096)
 
 
 class Blur:

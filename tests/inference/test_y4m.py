@@ -91,6 +91,7 @@ def test_a_stream_comes_back_as_it_is():
         (b"YUV4MPEG2 W4 H2 It\n", "interlaced.*--progressive"),
         (b"YUV4MPEG2 W4 H2 C444alpha\n", "colour space 444alpha"),
         (b"YUV4MPEG2 W4 H2 C420p24\n", "colour space 420p24"),
+        (b"YUV4MPEG2 W4 H2 C420\n", "holds no frame"),
     ],
 )
 def test_bad_headers_are_one_line(header, message):

@@ -146,6 +146,7 @@ def write(
     edit=lambda container, stream: None,
     sound=None,
     time_base=TIME_BASE,
+    start=0,
 ):
   """Writes a video of those frames, whose durations go round in `steps`.
 
@@ -153,7 +154,7 @@ def write(
   codec, of which some packets are added. Returns the time stamps.
   """
   height, width = planes[0][0].shape
-  stamps, pts = [], 0
+  stamps, pts = [], start
   with av.open(str(path), "w") as container:
     stream = container.add_stream(
         codec, rate=25, width=width, height=height, pix_fmt=pixel_format,

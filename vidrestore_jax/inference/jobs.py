@@ -285,22 +285,28 @@ def _plain(identity):
 
 
 def identity_of(path) -> dict[str, Any]:
-  """What makes a file the same one: its length, its start and its end.
+  """What makes a file the same one: length, time of change, start and end.
 
-  Of a folder, the names and lengths of its files.
+  Of a folder, the names, lengths and times of its files.
   """
   if os.path.isdir(path):
-    files = sorted((entry.name, entry.stat().st_size)
-                   for entry in os.scandir(path))
-    digest = hashlib.sha256(json.dumps(files).encode())
+    files = []
+    for entry in os.scandir(path):
+      status = entry.stat()
+      files.append((entry.name, status.st_size, status.st_mtime_ns))
+    digest = hashlib.sha256(json.dumps(sorted(files)).encode())
     return {"files": len(files), "sha256_of_names": digest.hexdigest()}
-  size = os.path.getsize(path)
+  status = os.stat(path)
   digest = hashlib.sha256()
   with open(path, "rb") as file:
     digest.update(file.read(1 << 20))
-    file.seek(max(size - (1 << 20), 0))
+    file.seek(max(status.st_size - (1 << 20), 0))
     digest.update(file.read(1 << 20))
-  return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+  return {
+      "bytes": status.st_size,
+      "changed_ns": status.st_mtime_ns,
+      "sha256_of_ends": digest.hexdigest(),
+  }
 
 
 def run(

@@ -5,13 +5,18 @@ import threading
 from collections.abc import Iterable, Iterator
 
 _END = object()
+# Seconds that closing waits for the items' code. It may be reading from a pipe
+# that sends no more, which nothing but the process's end can interrupt.
+_PATIENCE = 1.0
 
 
 def ahead(items: Iterable, depth: int) -> Iterator:
   """The items, made by another thread, up to `depth` before they are asked for.
 
   The items' code runs in that thread alone. An exception there is raised here
-  where the item would have come; the thread ends when the generator is closed.
+  where the item would have come. The thread ends when the generator is closed,
+  or, where it is stuck in the items' code for longer than a second, with that
+  or with the process; closing does not wait for it then.
 
   Args:
     items: any iterable.
@@ -55,4 +60,4 @@ def ahead(items: Iterable, depth: int) -> Iterator:
       yield item
   finally:
     stopped.set()
-    thread.join()
+    thread.join(_PATIENCE)

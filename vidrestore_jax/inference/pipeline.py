@@ -229,7 +229,7 @@ def restored(
   waiting = collections.deque()  # (pixels, Known) of those on their way.
 
   def given():
-    looked = _looked_at(model, frames, settings, before)
+    looked = looked_at(model, frames, settings, before)
     for pixels, known in itertools.islice(looked, len(before) - again, None):
       waiting.append((pixels if settings.strength < 1 else None, known))
       sigma = _level(model, settings, pixels, known.estimate)
@@ -275,8 +275,15 @@ def _is_told(model, settings):
   return model.noise_map and settings.sigma is None
 
 
-def _looked_at(model, frames, settings, before):
-  """Frames with what is known of them; `before` has that of the first ones."""
+def looked_at(
+    model, frames: Iterable, settings: Settings, before: Sequence[Known] = ()
+) -> Iterator[tuple[Any, Known]]:
+  """Frames with what is found out of them: where scenes start, and the noise.
+
+  Args:
+    model, frames, settings: as `restored` has them.
+    before: what is known of the first ones.
+  """
   if settings.cuts:
     frames = scene_cuts.marked(frames)
   else:

@@ -17,6 +17,7 @@ import math
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -131,11 +132,23 @@ def check(model, side: int | None = None):
         " differ from the frame and from one another. Restore whole frames, or"
         " choose a model with a halo, such as fastdvdnet."
     )
+  if model.recurrent and _remembers(model):
+    raise ValueError(
+        f"{kind} is not tiled: it is recurrent, and a stream of tiles that was"
+        " stopped would go on without their states. Restore whole frames, or"
+        " choose a model without a state, such as fastdvdnet."
+    )
   if side is not None and side < least(model):
     raise ValueError(
         f"Tiles for this {kind} are {least(model)} pixels or more to a side,"
         f" {_context(model)} of context on each, but {side} were asked for."
     )
+
+
+def _remembers(model) -> bool:
+  """Whether a recurrent model's state holds anything."""
+  frame = jnp.zeros((1, model.stride, model.stride, model.channels))
+  return bool(jax.tree.leaves(jax.eval_shape(model.init_state, frame)))
 
 
 def _context(model) -> int:

@@ -7,6 +7,7 @@ are the source's, packet by packet; frames get the time stamps that they had.
 import fractions
 import io
 import itertools
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -328,20 +329,43 @@ def _copies(container, wanted, copies, window):
   for packet in container.demux(wanted):
     if not packet.size:
       continue
-    if window is not None:
-      stamp = packet.pts if packet.pts is not None else packet.dts
-      if stamp is None:
-        continue
-      picture = packet.stream.type == "video"  # A cover is shown throughout.
-      time = stamp * packet.time_base
-      late = window.end is not None and time >= window.end
-      if not picture and (late or time < window.start):
-        continue
-      shift = 0 if picture else round(window.start / packet.time_base)
-      packet.pts = None if packet.pts is None else packet.pts - shift
-      packet.dts = None if packet.dts is None else packet.dts - shift
+    if window is not None and not _fit(packet, window):
+      continue
     packet.stream = copies[packet.stream.index]
     yield packet
+
+
+def _fit(packet, window):
+  """Moves a packet into the window's time; False where it is outside.
+
+  Text that is being shown as the window begins or ends is shown for as long as
+  is inside; of other subtitles nobody knows how long they are shown.
+  """
+  stamp = packet.pts if packet.pts is not None else packet.dts
+  if stamp is None:
+    return False
+  kind, base = packet.stream.type, packet.time_base
+  if kind == "video":  # A cover is shown throughout.
+    return True
+  begin = math.ceil(window.start / base)
+  end = None if window.end is None else math.ceil(window.end / base)
+  if end is not None and stamp >= end:
+    return False
+  shift = round(window.start / base)
+  if kind == "subtitle" and packet.duration:
+    first, last = max(stamp, begin), stamp + packet.duration
+    if end is not None:
+      last = min(last, end)
+    if first >= last:
+      return False
+    packet.pts = packet.dts = max(first - shift, 0)
+    packet.duration = last - first
+    return True
+  if stamp < begin:
+    return False
+  packet.pts = None if packet.pts is None else packet.pts - shift
+  packet.dts = None if packet.dts is None else packet.dts - shift
+  return True
 
 
 def _mux(target, video, packets, others):

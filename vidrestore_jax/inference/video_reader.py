@@ -132,7 +132,7 @@ class VideoReader:
     self._progressive, self._salvage = progressive, salvage
     with opened(self.path) as (container, stream):
       siting = _siting(stream)
-      self._limits = None
+      self._limits = self._entry = None
       if start is not None or duration is not None:
         origin = (stream.start_time or 0) * stream.time_base
         begin = origin + fractions.Fraction(start or 0)
@@ -170,9 +170,12 @@ class VideoReader:
       if found is not None:
         yield from found
         return
-    with opened(self.path) as (container, stream):
-      frames = self._stamped(self._decoded(container, stream))
-      for frame, pts in itertools.islice(self._inside(frames), first, None):
+    with contextlib.ExitStack() as closing:
+      frames = self._from_entry(closing)
+      if frames is None:
+        decoded = self._decoded(*closing.enter_context(opened(self.path)))
+        frames = self._inside(self._stamped(decoded))
+      for frame, pts in itertools.islice(frames, first, None):
         yield self._picture(frame, pts)
 
   def _stamped(self, frames, last=None):
@@ -197,6 +200,27 @@ class VideoReader:
         return
       if begin is None or pts * base >= begin:
         yield frame, pts
+
+  def _from_entry(self, closing):
+    """The window's frames without all that is before it, or None."""
+    if self._entry is None:
+      return None
+    entry, begin = self._entry
+    container, stream = closing.enter_context(opened(self.path))
+    try:
+      container.seek(entry, stream=stream)
+      packets = itertools.dropwhile(
+          lambda packet: packet.pts != entry, container.demux(stream)
+      )
+      decoded = self._decoded(container, stream, packets)
+      frames = self._inside(self._stamped(decoded))
+      first = next(frames, None)
+    except (OSError, ValueError):
+      return None  # As in `_from_mark`.
+    # From some key frames it takes several frames to get to a whole one.
+    if first is None or first[1] != begin or first[0].is_corrupt:
+      return None
+    return itertools.chain([first], frames)
 
   def _from_mark(self, pts, check):
     """Frames from that with a time stamp and a checksum on, or None."""
@@ -225,8 +249,11 @@ class VideoReader:
         yield self._picture(frame, pts)
 
   def _stamps(self, container, stream):
-    """Time stamps of the frames that the packets hold, None where one lacks."""
-    packets, stamps = 0, []
+    """Time stamps of the frames that the packets hold, None where one lacks.
+
+    Notes where to enter the file for the window, too.
+    """
+    packets, stamps, entries = 0, [], []
     promised = stream.frames
     with _named(self.path, "while its packets were read", self._salvage):
       for packet in container.demux(stream):
@@ -234,6 +261,8 @@ class VideoReader:
           packets += 1
           if packet.size and self._is_inside(packet):
             stamps.append(packet.pts)
+          if packet.size and self._limits is not None:
+            entries.append((packet.pts, packet.is_keyframe))
     if packets < promised and not self._salvage:
       raise ValueError(
           f"{self.path} is cut short: {packets} of its {promised} frames are"
@@ -242,6 +271,9 @@ class VideoReader:
     if not stamps:
       where = " in that part of it" if self._limits and packets else ""
       raise ValueError(f"{self.path} holds no frame{where}.")
+    if entries:
+      entry = _entry(entries, self._limits[0] / stream.time_base)
+      self._entry = None if entry is None else (entry, min(stamps))
     return stamps
 
   def _is_inside(self, packet):
@@ -251,11 +283,12 @@ class VideoReader:
     time = packet.pts * packet.time_base
     return begin <= time and (end is None or time < end)
 
-  def _decoded(self, container, stream):
-    """Every frame as PyAV has it; damage raises."""
+  def _decoded(self, container, stream, packets=None):
+    """Every frame, or those of packets, as PyAV has it; damage raises."""
     stream.thread_type = "AUTO"
     count, good = 0, False
-    packets = container.demux(stream)
+    if packets is None:
+      packets = container.demux(stream)
     while True:
       with _named(self.path, f"near frame {count}", self._salvage):
         packet = next(packets, None)
@@ -401,6 +434,31 @@ def _hdr(frame):
   if "CONTENT_LIGHT_LEVEL" in kinds:
     light = struct.unpack("=2I", bytes(kinds["CONTENT_LIGHT_LEVEL"])[:8])
   return mastering, light
+
+
+def _entry(packets, begin):
+  """Where to enter a file for the frames from a time on.
+
+  Args:
+    packets: (time stamp, whether it is a key frame) of all, in the file's
+      order.
+    begin: the time, in their units.
+
+  Returns:
+    The time stamp of the last key frame that is shown by then and has none of
+    those frames before it; None where there is no way but the file's start.
+  """
+  stamps = [pts for pts, _ in packets]
+  if None in stamps or len(set(stamps)) < len(stamps):
+    return None  # They would be mended, which takes all of them.
+  entry, before = None, stamps[0]
+  for pts, is_key in packets[1:]:
+    if before >= begin:
+      break
+    if is_key and pts <= begin:
+      entry = pts
+    before = max(before, pts)
+  return entry
 
 
 # PyAV

@@ -39,16 +39,20 @@ class Y4mReader:
   """
 
   def __init__(self, file, name: str, *, progressive=False):
-    """Reads the header.
+    """Reads the header and waits for the first frame.
 
     Args:
-      file: binary, such as `sys.stdin.buffer`.
+      file: binary, such as `sys.stdin.buffer`; nothing has been read of it.
       name: what messages call it.
       progressive: as in `VideoReader`.
 
     Raises:
-      ValueError: no YUV4MPEG2, or of a kind that is not supported.
+      ValueError: no YUV4MPEG2, of a kind that is not supported, or without a
+        frame.
     """
+    # Read by a thread that may be stuck in it at the process's end, of which a
+    # buffer with its lock would make a crash. Nothing has been buffered yet.
+    file = getattr(file, "raw", file)
     self._file, self._name = file, name
     words = (_line(file, name) or "").split(" ")
     if words[0] != "YUV4MPEG2":
@@ -57,6 +61,10 @@ class Y4mReader:
           " one: ffmpeg -i IN -f yuv4mpegpipe -strict -1 -"
       )
     self.description = _described(words[1:], name, progressive)
+    # Before anybody writes a header of their own.
+    self._line = _line(file, name)
+    if self._line is None:
+      raise ValueError(f"{name} holds no frame: it ends after its header.")
 
   def pictures(self, first: int = 0, mark=None):
     """The frames; `first` and `mark` are for files, not for streams."""
@@ -66,8 +74,8 @@ class Y4mReader:
     if layout.family == "yuv":
       shapes += [layout.chroma_size(height, width)] * 2
     kind = np.dtype(layout.dtype).newbyteorder("<")
-    index = 0
-    while (line := _line(self._file, self._name)) is not None:
+    index, line = 0, self._line
+    while line is not None:
       if not line.startswith("FRAME"):
         raise ValueError(
             f"{self._name} is damaged after frame {index}: the word FRAME is"
@@ -84,6 +92,7 @@ class Y4mReader:
       if index >= first:
         yield Picture(tuple(planes), index, 1)
       index += 1
+      line = _line(self._file, self._name)
 
 
 class Y4mWriter:
