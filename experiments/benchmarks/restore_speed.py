@@ -54,9 +54,12 @@ _SIGMA = 20
 # Good settings at sigma 20, of experiments.ffmpeg_filters.
 _FILTERS = {
     "null": "null",
-    "hqdn3d": "hqdn3d=24:18:24:18",
-    "nlmeans": "nlmeans=s=8.4:p=7:r=15",
-    "bm3d": "bm3d=sigma=48:block=16:bstep=2:group=1",
+    "hqdn3d": "hqdn3d=34:34:17:17",
+    "nlmeans": "nlmeans=s=6.6:p=5:r=15",
+    "bm3d": (
+        "split[x][y];[x]bm3d=sigma=68:block=16:bstep=2:group=1[z];"
+        "[y][z]bm3d=sigma=68:block=16:bstep=2:group=1:estim=final:ref=1"
+    ),
 }
 
 
