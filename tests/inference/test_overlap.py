@@ -88,6 +88,22 @@ def test_an_interrupt_ends_the_wait_for_an_item(stalled):
   assert time.perf_counter() - start < 4
 
 
+def test_closing_waits_for_what_is_computed():
+  """The process's end would crash it."""
+  computed = threading.Event()
+
+  def stage():
+    for item in overlap.ahead(range(9), 2):
+      yield item
+      time.sleep(1.5)
+      computed.set()
+
+  stream = overlap.ahead(stage(), 2)
+  next(stream)
+  stream.close()
+  assert computed.is_set()
+
+
 _READER = """
 import sys
 from vidrestore_jax.inference import overlap, y4m

@@ -52,6 +52,7 @@ class Y4mReader:
     """
     # Read by a thread that may be stuck in it at the process's end, of which a
     # buffer with its lock would make a crash. Nothing has been buffered yet.
+    self._given = file  # Which closes what is below it as it goes.
     file = getattr(file, "raw", file)
     self._file, self._name = file, name
     words = (_line(file, name) or "").split(" ")
