@@ -1,7 +1,7 @@
 """How fast is `vidrestore restore`, beside PyTorch and FFmpeg's denoisers?
 
   python -m experiments.benchmarks.restore_speed [--size=640x360] \\
-      [--frames=24] [--filter-frames=120] [--threads=2] [--repeats=3] \\
+      [--frames=12] [--filter-frames=24] [--threads=2] [--repeats=3] \\
       [--model=FOLDER] [--json=OUT]
 
 Frames per second of one stream of noisy frames, every side in turns:
@@ -83,6 +83,18 @@ def sides(clip, threads: int, model, filtered: int) -> dict:
     function = ffmpeg_filters.Filter(graph, threads)
     calls[name] = lambda function=function: function(longer)
   return calls
+
+
+def _told(name, call):
+  """The call, which says how long it took: a run takes minutes."""
+
+  def timed():
+    start = time.perf_counter()
+    result = call()
+    print(f"  {name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    return result
+
+  return timed
 
 
 def _streamed(model, variables, frames):
@@ -232,9 +244,9 @@ def main(argv=None) -> int:
       "--model", metavar="FOLDER", help="default: the one in the package"
   )
   parser.add_argument("--size", default="640x360", metavar="WxH")
-  parser.add_argument("--frames", type=int, default=24, help="at least 5")
+  parser.add_argument("--frames", type=int, default=12, help="at least 5")
   parser.add_argument(
-      "--filter-frames", type=int, default=120, metavar="N",
+      "--filter-frames", type=int, default=24, metavar="N",
       help="of FFmpeg's filters, whose process has to start first",
   )
   parser.add_argument("--threads", type=int, default=2, help="of every side")
@@ -303,7 +315,10 @@ def _measure(arguments, size, ffmpeg):
           f"The two sides compute different frames: they differ by {error:.1e}."
       )
   start = time.perf_counter()
-  times = measuring.alternate(calls, arguments.repeats, warmup=1)
+  times = measuring.alternate(
+      {name: _told(name, call) for name, call in calls.items()},
+      arguments.repeats, warmup=1,
+  )
   with tempfile.TemporaryDirectory() as folder:
     video = pathlib.Path(folder) / "noisy.mp4"
     write_video(video, clip)
