@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import socket
 import sys
 import traceback
@@ -37,6 +38,17 @@ def run(
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
     return 130
   return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+  """(width, height) of `"960x540"`."""
+  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+  if not match:
+    raise ValueError(
+        f"{text} is no frame size: give WIDTHxHEIGHT in pixels, such as"
+        " 960x540."
+    )
+  return int(match[1]), int(match[2])
 
 
 def check_json(path):

@@ -242,17 +242,6 @@ def peak_memory(model, *, width: int, height: int) -> int:
   )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-  """(width, height) of `"960x540"`."""
-  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-  if not match:
-    raise ValueError(
-        f"--size={text} is no frame size: give WIDTHxHEIGHT in pixels, such as"
-        " --size=960x540."
-    )
-  return int(match[1]), int(match[2])
-
-
 def build_model(config):
   """The model of a config; `init_from` concerns weights, which cost nothing."""
   section = config.model.to_dict() | {"dtype": config.dtype}
@@ -314,7 +303,7 @@ def run(argv: list[str]) -> dict:
   parser.add_argument("--depth", type=int, default=1)
   parser.add_argument("--nomemory", dest="memory", action="store_false")
   args, overrides = parser.parse_known_args(argv)
-  width, height = parse_size(args.size)
+  width, height = commands.parse_size(args.size)
   if args.depth < 1:
     raise ValueError(f"--depth={args.depth} shows nothing: give 1 or more.")
   changes = configuration.parse_overrides(overrides)

@@ -21,7 +21,7 @@ import numpy as np
 from experiments import commands, evaluation, manifest
 from vidrestore_jax import released
 from vidrestore_jax.data import folders
-from vidrestore_jax.inference import restoring
+from vidrestore_jax.inference import frames_io, restoring
 from vidrestore_jax.metrics import baselines, protocols
 
 # Wherever both were tried, filters did better in luma and chroma than in red,
@@ -188,15 +188,14 @@ def _unit(noisy):
 
 def _clips(paths, sigma, frames):
   """The first frames of clips, clean and noisy."""
-  noise = protocols.get("fastdvdnet").noise
+  protocol = protocols.get("fastdvdnet")
   clips = []
   for path in paths:
     for item in evaluation.folder_clips(path, frames=frames):
-      clean = item["clean"].astype(np.float32) / np.float32(item["max_value"])
-      noisy = np.clip(clean + noise.draw(clean.shape, sigma), 0, 1)
+      clean, noisy = evaluation.prepare(item, protocol, sigma)
       clips.append(dict(
           name=item["name"], clean=clean,
-          noisy=np.round(noisy * 255).astype(np.uint8),
+          noisy=frames_io.to_integers(noisy, 255),
       ))
   return clips
 

@@ -113,7 +113,8 @@ def add_command(commands, command):
       help="write a video of before and after, and a picture FILE.png",
   )
   video.add_argument(
-      "--compare-as", default="split", choices=("split", "side"),
+      "--compare-as", default=_TO_VIDEOS["compare_as"],
+      choices=("split", "side"),
       help="split (left half before; default) or side (both whole)",
   )
   video.add_argument(
@@ -145,7 +146,7 @@ def add_command(commands, command):
       help="go on where the source is damaged, with what can be decoded",
   )
   video.add_argument(
-      "--segment", type=int, default=250, metavar="N",
+      "--segment", type=int, default=_TO_VIDEOS["segment"], metavar="N",
       help="frames that are done again, at most, after a crash; default 250",
   )
   video.add_argument(

@@ -152,7 +152,7 @@ def _row(result, kind):
 
 def run(arguments):
   """Measures, prints and writes what the command line asks for."""
-  width, height = complexity.parse_size(arguments.size)
+  width, height = commands.parse_size(arguments.size)
   commands.check_json(arguments.json)
   if arguments.frames < 4 or arguments.repeats < 1:
     raise ValueError(

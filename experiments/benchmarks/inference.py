@@ -34,17 +34,11 @@ _PROGRAMS = {"window": beside_torch.windows, "stream": beside_torch.streams}
 _TORCH = ("eager", "channels_last", "compile")
 
 
-def parse_size(text: str) -> tuple[int, int]:
-  """(height, width) of WIDTHxHEIGHT; ValueError where it is none."""
-  width, cross, height = text.partition("x")
-  if not (cross and width.isdigit() and height.isdigit()):
-    raise ValueError(f"A size is WIDTHxHEIGHT, such as 854x480, not {text!r}.")
-  return int(height), int(width)
-
-
 def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
-  sizes = [parse_size(size) for size in arguments.sizes.split(",")]
+  sizes = [  # (height, width)
+      commands.parse_size(size)[::-1] for size in arguments.sizes.split(",")
+  ]
   chosen = {}
   for option, allowed in (
       ("programs", _PROGRAMS), ("forms", subjects.FORMS), ("torch", _TORCH)

@@ -97,7 +97,7 @@ def test_the_speed_of_every_side(tmp_path):
     ("--frames=4", "--frames is at least 5"),
     ("--filter-frames=0", "--filter-frames is at least 1"),
     ("--threads=4096", "--threads is between 1 and"),
-    ("--size=640", "--size is WIDTHxHEIGHT, such as 640x360, but got 640"),
+    ("--size=640", "640 is no frame size: give WIDTHxHEIGHT"),
 ])
 def test_bad_arguments_are_one_line(argument, message, capsys):
   assert restore_speed.main([argument]) == 2

@@ -34,10 +34,12 @@ def choose(path, description, size, layout: str):
     layout: one of LAYOUTS.
   """
   check_choice("The layout of a comparison", layout, LAYOUTS)
-  width, height = size
-  if layout == "side":
-    width *= 2
-  return video_encoding.choose(description, path, size=(width, height))
+  return video_encoding.choose(description, path, size=_size(size, layout))
+
+
+def _size(size, layout):
+  """(width, height) of the video, of a frame's."""
+  return (2 * size[0] if layout == "side" else size[0]), size[1]
 
 
 def write(
@@ -57,15 +59,13 @@ def write(
   """
   video, strip = pathlib.Path(video), pathlib.Path(strip)
   description = after.description
-  width, height = description.size
-  encoding = choose(form, description, (width, height), layout)
-  width *= 1 + (layout == "side")
+  encoding = choose(form, description, description.size, layout)
   beside = video.with_name(video.name + ".mkv")
   shown = set(np.linspace(0, (description.frames or 1) - 1, _STRIP).astype(int))
   rows, stamps, end = [[], []], [], 0
   try:
     encoder = video_encoding.Encoder(
-        beside, encoding, description, (width, height)
+        beside, encoding, description, _size(description.size, layout)
     )
     pairs = zip(before.pictures(), after.pictures())
     for index, (old, new) in enumerate(pairs):
