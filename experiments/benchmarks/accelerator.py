@@ -209,16 +209,16 @@ def forward(report, sizes):
       if key in ncfl
   )
 
-  def noq(arguments):
-    return (*arguments, ("feature_refiner", "noq"))
-
   # Name, model, arguments, frames, whether it rounds.
   cases = [
       ("fastdvdnet", "fastdvdnet", sizes.fastdvdnet, None, False),
       ("fastdvdnet half", "fastdvdnet", sizes.half, None, False),
-      ("ncfl_clean noq", "ncfl_clean", noq(module), 1, False),
+      (
+          "ncfl_clean noq", "ncfl_clean",
+          subjects.exact("ncfl_clean", module), 1, False,
+      ),
       ("ncfl_clean", "ncfl_clean", module, 1, True),
-      ("ncfl noq", "ncfl", noq(sizes.ncfl), 3, False),
+      ("ncfl noq", "ncfl", subjects.exact("ncfl", sizes.ncfl), 3, False),
       ("ncfl", "ncfl", sizes.ncfl, 3, True),
   ]
   for title, name, arguments, frames, rounds in cases:
@@ -286,7 +286,7 @@ def gradient(report, sizes):
   host, device = jax.devices("cpu")[0], jax.devices()[0]
   cases = {
       "fastdvdnet": ("fastdvdnet", sizes.fastdvdnet, 5),
-      "ncfl noq": ("ncfl", (*sizes.ncfl, ("feature_refiner", "noq")), 2),
+      "ncfl noq": ("ncfl", subjects.exact("ncfl", sizes.ncfl), 2),
   }
   for title, (name, arguments, frames) in cases.items():
     wanted = None
@@ -394,9 +394,11 @@ def compiled(report, sizes, peer):
     return
   forms, torch_forms = ("bfloat16", "tf32"), ("compile",)
   how = (forms, torch_forms, "compiled")
-  common = (report, sizes.fastdvdnet, peer)
-  beside_torch.windows(*common, sizes.frame, *how)
-  beside_torch.train(*common, (sizes.batch, sizes.patch), *how)
+  common = (sizes.fastdvdnet, peer)
+  beside_torch.windows(report, *common, sizes.frame, *how)
+  beside_torch.train(
+      report, "fastdvdnet", *common, (sizes.batch, sizes.patch), *how
+  )
 
 
 def davis(report, sizes):
@@ -420,7 +422,8 @@ PARTS = {
     "forward": lambda report, sizes, peer: forward(report, sizes),
     "speed": speed,
     "training": lambda report, sizes, peer: beside_torch.train(
-        report, sizes.fastdvdnet, peer, (sizes.batch, sizes.patch)
+        report, "fastdvdnet", sizes.fastdvdnet, peer,
+        (sizes.batch, sizes.patch),
     ),
     "ncfl": lambda report, sizes, peer: ncfl(report, sizes),
     "layers": lambda report, sizes, peer: layers(report, sizes),

@@ -1,4 +1,4 @@
-"""FastDVDnet here and in PyTorch: the same weights, inputs and clock.
+"""Models here and in PyTorch: the same weights, inputs and clock.
 
 The outputs are compared before the clock starts; then the sides take turns.
 """
@@ -10,31 +10,33 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments import tracing
-from experiments.benchmarks import measuring, subjects
+from experiments.benchmarks import measuring, subjects, twins
+from vidrestore_jax import models
 
 # How far outputs may be apart, in units of the largest value where above 1.
 _BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
 
 
 class Torch:
-  """PyTorch's forms of FastDVDnet on the device that JAX runs on."""
+  """PyTorch's forms of models on the device that JAX runs on."""
 
   def __init__(self):
     import torch
 
-    from experiments.benchmarks import torch_twins
+    from experiments.benchmarks import torch_weights
 
-    self.torch, self.twins = torch, torch_twins
+    self.torch, self.weights = torch, torch_weights
     gpu = jax.default_backend() == "gpu"
     self.device = torch.device("cuda" if gpu else "cpu")
     torch.backends.cudnn.benchmark = True
 
-  def model(self, arguments, variables, form, torch_form, train=False):
-    """The twin with these weights, laid out, cast and compiled as asked."""
-    twin = self.twins.FastDVDnet(**dict(arguments)).train(train)
-    twin = self.twins.load(twin, variables).to(self.device)
+  def model(self, name, arguments, variables, form, torch_form, train=False):
+    """The twin of a model with these weights, laid out and cast as asked."""
+    twin = twins.build(name, models.build(name, **dict(arguments)))
+    twin = self.weights.load(twin.train(train), variables).to(self.device)
     if form == "bfloat16" and not train:
       twin = twin.to(self.torch.bfloat16)
     if torch_form != "eager":
@@ -50,7 +52,7 @@ class Torch:
   def tensor(self, array, form, torch_form, train=False):
     """An array as the twin in this form takes it."""
     half = form == "bfloat16" and not train
-    return self.twins.tensor(
+    return self.weights.tensor(
         array, self.device,
         dtype=self.torch.bfloat16 if half else self.torch.float32,
         channels_last=torch_form != "eager",
@@ -60,13 +62,13 @@ class Torch:
     """The result of a call without gradients, waited for."""
     with self.torch.inference_mode():
       found = function(*args)
-      self.twins.wait(self.device)
+      self.weights.wait(self.device)
     return found
 
   @contextlib.contextmanager
   def row(self, form):
     """Precision of a row, and no memory of the one before."""
-    with self.twins.tf32(form != "float32"):
+    with self.weights.tf32(form != "float32"):
       yield
     if self.device.type == "cuda":
       self.torch.cuda.empty_cache()
@@ -78,16 +80,25 @@ class Torch:
       return {}
     return {"torch_peak_bytes": self.torch.cuda.max_memory_allocated()}
 
-  def training(self, arguments, variables, batch, form, torch_form):
-    """(call of one training step, seconds are its caller's to take)."""
+  def training(self, name, arguments, variables, batch, form, torch_form):
+    """A call of one training step, which draws its noise and waits.
+
+    Args:
+      name: of the model; its twin has a `loss`.
+      arguments: of the model, as items.
+      variables: the model's.
+      batch: `subjects.training_batch`.
+      form: of `subjects.FORMS`; bfloat16 is by autocast.
+      torch_form: "eager", "channels_last" or "compile".
+    """
     torch = self.torch
-    twin = self.model(arguments, variables, form, torch_form, train=True)
+    twin = self.model(name, arguments, variables, form, torch_form, train=True)
     clean = self.tensor(batch["clean"] / 255, form, torch_form, train=True)
     optimizer = torch.optim.Adam(twin.parameters(), 1e-3)
     autocast = torch.autocast(
         self.device.type, torch.bfloat16, enabled=form == "bfloat16"
     )
-    apply = self.compiled(twin, torch_form)
+    loss_of = self.compiled(twin.loss, torch_form)
     shape = (clean.shape[0], 1, 1, 1)
 
     def step():
@@ -97,26 +108,29 @@ class Torch:
       noisy = clean + level[:, None] * torch.randn_like(clean)
       optimizer.zero_grad(set_to_none=True)
       with autocast:
-        found = apply(noisy, noise)
-      loss = torch.square(found.float() - clean[:, 2]).mean()
+        loss = loss_of(noisy, noise, clean)
       loss.backward()
       optimizer.step()
-      self.twins.wait(self.device)
+      self.weights.wait(self.device)
       return loss
 
     return step
 
-  def gradients(self, arguments, variables, clip, noise, clean):
-    """(loss, gradients by name) of given noise, in float32."""
-    twin = self.model(arguments, variables, "float32", "eager", train=True)
-    put = functools.partial(
-        self.tensor, form="float32", torch_form="eager", train=True
+  def gradients(self, name, arguments, variables, clip, noise, clean):
+    """(loss, gradients by the twin's names) of given noise, in float32."""
+    twin = self.model(name, arguments, variables, "float32", "eager", True)
+    clip, noise, clean = (
+        x if x is None else self.tensor(x, "float32", "eager", train=True)
+        for x in (clip, noise, clean)
     )
-    found = twin(put(clip), put(noise))
-    loss = self.torch.square(found - put(clean)[:, 2]).mean()
+    loss = twin.loss(clip, noise, clean)
     loss.backward()
-    named = twin.named_parameters()
-    return loss.item(), {k: p.grad.cpu().numpy() for k, p in named}
+    # What nothing is made of has no gradient there, and zeros here.
+    return loss.item(), {
+        key: np.zeros(value.shape) if value.grad is None
+        else value.grad.cpu().numpy()
+        for key, value in twin.named_parameters()
+    }
 
 
 def windows(report, arguments, peer, size, forms, torch_forms, part):
@@ -139,7 +153,7 @@ def windows(report, arguments, peer, size, forms, torch_forms, part):
       call = functools.partial(subjects.restored, model)
 
       def torch_side(name):
-        twin = peer.model(arguments, variables, form, name)
+        twin = peer.model("fastdvdnet", arguments, variables, form, name)
         tensors = [peer.tensor(x, form, name) for x in args]
         return functools.partial(
             peer.waited, peer.compiled(twin, name), *tensors
@@ -171,11 +185,16 @@ def streams(report, arguments, peer, size, forms, torch_forms, part):
         return stage(1, jnp.concatenate([made, newest[:, None]], 1)), newest
 
       def torch_side(name):
-        twin = peer.model(arguments, variables, form, name)
+        twin = peer.model("fastdvdnet", arguments, variables, form, name)
         put = functools.partial(peer.tensor, form=form, torch_form=name)
         tensors = (put(frames).unbind(1), put(made).unbind(1), put(noise))
+
+        def step(frames, made, noise):
+          newest = twin.stage(0, frames, noise)
+          return twin.stage(1, (*made, newest), noise), newest
+
         return functools.partial(
-            peer.waited, peer.compiled(twin.step, name), *tensors
+            peer.waited, peer.compiled(step, name), *tensors
         )
 
       return _timed(
@@ -203,7 +222,7 @@ def _timed(report, form, size, program, peer, torch_forms, torch_side):
       found = side()
       starts[name] = time.perf_counter() - start
       found = found[0] if isinstance(found, tuple) else found
-      errors[name] = measuring.largest(peer.twins.array(found), ours)
+      errors[name] = measuring.largest(peer.weights.array(found), ours)
       sides[f"torch {name}"] = side
     times = measuring.alternate(sides, report.repeats)
     peak = peer.peak() if peer else {}
@@ -244,13 +263,14 @@ def _compared(times, errors, form):
 
 
 def train(
-    report, arguments, peer, shape, forms=subjects.FORMS,
+    report, name, arguments, peer, shape, forms=subjects.FORMS,
     torch_forms=("eager", "channels_last"), part="training",
 ):
-  """The training step beside PyTorch's, after their gradients agree.
+  """A model's training step beside PyTorch's, after their gradients agree.
 
   Args:
     report: as in `windows`, like what is not named here.
+    name: of a model whose twin has a `loss`.
     arguments: likewise.
     peer: likewise.
     shape: clips of a batch, and the side of their frames.
@@ -259,42 +279,24 @@ def train(
     part: likewise; of "training" gradients are compared as well.
   """
   clips, side = shape
-
-  def same():
-    model, variables = subjects.build("fastdvdnet", arguments, "float32")
-    clip, noise = subjects.inputs(model, (side,) * 2, batch=2)
-    clean = clip.clip(0, 1)
-    call = functools.partial(subjects.loss_and_gradients, model)
-    loss, ours = subjects.run_on(
-        jax.devices()[0], "float32", call, variables, clip, noise, clean
-    )
-    with peer.row("float32"):
-      other, theirs = peer.gradients(
-          arguments, variables, clip, noise, clean
-      )
-    twin = peer.twins.FastDVDnet(**dict(arguments))
-    ours = {
-        key: value.numpy()
-        for key, value in peer.twins.to_state(twin, {"params": ours}).items()
-    }
-    return measuring.check(
-        measuring.relative(ours, theirs), 2e-2,
-        loss_error=abs(float(loss) / other - 1),
-    )
-
   if peer and part == "training":
-    report.row("training/gradients, jax and torch, float32", same)
+    report.row(
+        f"{part}/{name} gradients, jax and torch, float32",
+        lambda: same_gradients(
+            name, subjects.exact(name, arguments), peer, side
+        ),
+    )
   for form in forms:
 
     def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
+      model, variables = subjects.build(name, arguments, form)
       batch = subjects.training_batch(model, clips, side)
       step = subjects.Stepping(model, variables, batch, form)
       sides = {"jax": step}
       with peer.row(form) if peer else contextlib.nullcontext():
-        for name in torch_forms if peer else ():
-          sides[f"torch {name}"] = peer.training(
-              arguments, variables, batch, form, name
+        for torch_form in torch_forms if peer else ():
+          sides[f"torch {torch_form}"] = peer.training(
+              name, arguments, variables, batch, form, torch_form
           )
         times = measuring.alternate(sides, report.repeats)
         peak = peer.peak() if peer else {}
@@ -305,6 +307,38 @@ def train(
           **step.about, **peak, **subjects.peak_bytes(),
       }
 
-    report.row(f"{part}/fastdvdnet step {form}", row)
+    report.row(f"{part}/{name} step {form}", row)
 
 
+def same_gradients(name, arguments, peer, side, frames=None) -> dict:
+  """A row that compares a training step's gradients, of given noise.
+
+  Args:
+    name: of a model whose twin has a `loss`.
+    arguments: of the model, as items; see `subjects.exact`.
+    peer: a `Torch`.
+    side: of the square frames.
+    frames: of a clip; None for a window, of a recurrent model two.
+  """
+  model, variables = subjects.build(name, arguments, "float32")
+  if frames is None and model.recurrent:
+    frames = 2
+  clip, noise = subjects.inputs(model, (side,) * 2, batch=2, frames=frames)
+  clean = clip.clip(0, 1)
+  call = functools.partial(subjects.loss_and_gradients, model)
+  loss, ours = subjects.run_on(
+      jax.devices()[0], "float32", call, variables, clip, noise, clean
+  )
+  with peer.row("float32"):
+    other, theirs = peer.gradients(
+        name, arguments, variables, clip, noise, clean
+    )
+  twin = twins.build(name, model)
+  ours = {
+      key: value.numpy()
+      for key, value in peer.weights.to_state(twin, {"params": ours}).items()
+  }
+  return measuring.check(
+      measuring.relative(ours, theirs), 2e-2,
+      loss_error=abs(float(loss) / other - 1),
+  )

@@ -85,6 +85,15 @@ def build(name, arguments, form):
   return model, weights(name, arguments)
 
 
+def exact(name, arguments):
+  """The arguments with the quantiser off, where the model has one.
+
+  Two programs round to different sides, after which nothing is the same.
+  """
+  rounds = name in ("ncfl", "ncfl_clean")
+  return (*arguments, ("feature_refiner", "noq")) if rounds else arguments
+
+
 def precision(form):
   """The context in which `form` is traced."""
   return jax.default_matmul_precision(FORMS[form][1])
@@ -134,11 +143,17 @@ def step_of(model, variables, state, frame, noise):
 
 
 def restoration(model):
-  """The task of a training step: Gaussian noise, mean squared error."""
+  """The task of a training step: Gaussian noise, mean squared error.
+
+  And the rate, where features are compressed: NCFL's first stage.
+  """
   degradation = None
   if model.noise_map:
     degradation = {"name": "noise.gaussian", "sigma": (5 / 255, 55 / 255)}
-  return tasks.build("restoration", model=model, degradation=degradation)
+  return tasks.build(
+      "restoration", model=model, degradation=degradation,
+      rate_weight=1 / 2048, rate_steps=50_000,
+  )
 
 
 def loss_and_gradients(model, variables, clip, noise, clean):
