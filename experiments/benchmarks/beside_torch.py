@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import tracing
 from experiments.benchmarks import measuring, subjects, twins
 from vidrestore_jax import models
 
@@ -40,7 +39,11 @@ class Torch:
     if form == "bfloat16" and not train:
       twin = twin.to(self.torch.bfloat16)
     if torch_form != "eager":
-      twin = twin.to(memory_format=self.torch.channels_last)
+      for layer in twin.modules():  # Each by itself: none takes both formats.
+        deep = isinstance(layer, self.torch.nn.Conv3d)
+        kind = "channels_last_3d" if deep else "channels_last"
+        if not list(layer.children()):
+          layer.to(memory_format=getattr(self.torch, kind))
     return twin
 
   def compiled(self, function, torch_form):
@@ -133,88 +136,180 @@ class Torch:
     }
 
 
-def windows(report, arguments, peer, size, forms, torch_forms, part):
-  """A window of FastDVDnet, beside PyTorch's forms of it.
+def compare(
+    report, label, case, program, peer, size, forms, torch_forms, part,
+    *, frames=5, calls=1,
+):
+  """Inference of a model, beside PyTorch's forms of it.
 
   Args:
     report: where rows go.
-    arguments: of the model, as items.
+    label: of the model in the rows' names.
+    case: its (name, arguments as items).
+    program: of PROGRAMS; `subjects.programs` says which a model has.
     peer: a `Torch`, or None to time one side.
-    size: height and width of the frames.
+    size: height and width of the frames that are made.
     forms: of `subjects.FORMS`.
     torch_forms: "eager", "channels_last" (not compiled), "compile" (that too).
     part: of the report, which the rows' names start with.
+    frames: of a clip.
+    calls: that are waited for once, as a stream of frames runs.
   """
+  name, arguments = case
+  many = f", {calls} calls" if calls > 1 else ""
   for form in forms:
 
     def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
-      args = subjects.inputs(model, size)
-      call = functools.partial(subjects.restored, model)
+      model, variables = subjects.build(name, arguments, form)
+      scale = getattr(model, "scale", 1)
+      small = tuple(-(-side // scale) for side in size)
+      ours, args, theirs = PROGRAMS[program](model, small, variables, frames)
 
-      def torch_side(name):
-        twin = peer.model("fastdvdnet", arguments, variables, form, name)
-        tensors = [peer.tensor(x, form, name) for x in args]
+      def torch_side(torch_form):
+        twin = peer.model(name, arguments, variables, form, torch_form)
+        put = functools.partial(peer.tensor, form=form, torch_form=torch_form)
+        with peer.torch.inference_mode():
+          function, *tensors = theirs(twin, jax.tree.map(put, args))
+        function = peer.compiled(function, torch_form)
         return functools.partial(
-            peer.waited, peer.compiled(twin, name), *tensors
+            peer.waited, _repeated(function, calls), *tensors
         )
 
-      return _timed(
-          report, form, size, (call, variables, *args), peer,
-          torch_forms, torch_side,
+      found = _timed(
+          report, form, small, (ours, variables, *args), peer, torch_forms,
+          torch_side, subjects.rounds(model), calls,
       )
+      if program == "clip":
+        found["frames_per_second"] *= frames
+      return found
 
-    report.row(f"{part}/fastdvdnet window {size[1]}x{size[0]} {form}", row)
-
-
-def streams(report, arguments, peer, size, forms, torch_forms, part):
-  """As `windows`, of a stream: each stage once for each frame."""
-  for form in forms:
-
-    def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
-      clip, noise = subjects.inputs(model, size)
-      # The first stage's results before are any frames here.
-      made, frames = clip[:, :2], clip[:, 2:]
-
-      def step(variables, frames, made, noise):
-        def stage(index, window):
-          return model.apply(variables, index, window, noise, method="stage")
-
-        newest = stage(0, frames)
-        return stage(1, jnp.concatenate([made, newest[:, None]], 1)), newest
-
-      def torch_side(name):
-        twin = peer.model("fastdvdnet", arguments, variables, form, name)
-        put = functools.partial(peer.tensor, form=form, torch_form=name)
-        tensors = (put(frames).unbind(1), put(made).unbind(1), put(noise))
-
-        def step(frames, made, noise):
-          newest = twin.stage(0, frames, noise)
-          return twin.stage(1, (*made, newest), noise), newest
-
-        return functools.partial(
-            peer.waited, peer.compiled(step, name), *tensors
-        )
-
-      return _timed(
-          report, form, size, (step, variables, frames, made, noise), peer,
-          torch_forms, torch_side,
-      )
-
-    report.row(f"{part}/fastdvdnet stream {size[1]}x{size[0]} {form}", row)
+    shape = f"{size[1]}x{size[0]}"
+    report.row(f"{part}/{label} {program} {shape} {form}{many}", row)
 
 
-def _timed(report, form, size, program, peer, torch_forms, torch_side):
+# Programs: what a call of ours does, its arguments beside the variables, and
+# what makes of a twin and of these arguments as tensors its call and arguments.
+
+
+def _window(model, size, variables, frames):
+  """A windowed model's frame of its window."""
+  del variables, frames
+  args = subjects.inputs(model, size)
+  ours = functools.partial(subjects.restored, model)
+  return ours, args, lambda twin, args: (twin, *args)
+
+
+def _clip(model, size, variables, frames):
+  """A bidirectional model's frames of a clip."""
+  del variables
+  args = subjects.inputs(model, size, frames=frames)
+  ours = functools.partial(subjects.restored, model)
+  return ours, args, lambda twin, args: (twin, *args)
+
+
+def _flow(model, size, variables, frames):
+  """The flow between two frames."""
+  del variables, frames
+  clip, _ = subjects.inputs(model, size, frames=2)
+  args = (clip[:, 0], clip[:, 1])
+  return model.apply, args, lambda twin, args: (twin, *args)
+
+
+def _stream(model, size, variables, frames):
+  """One more frame of a stream, of what is kept."""
+  del frames
+  if not model.recurrent:
+    return _cascade(model, size)
+  clip, noise = subjects.inputs(model, size, frames=2)
+  before, frame = clip[:, 0], clip[:, 1]
+  state = subjects.run_on(
+      jax.devices()[0], "float32",
+      lambda variables, *args: subjects.step_of(
+          model, variables, model.init_state(args[0]), *args
+      )[0],
+      variables, before, noise,
+  )
+
+  def ours(variables, state, before, frame, noise):
+    del before  # Another side makes its state of it.
+    return subjects.step_of(model, variables, state, frame, noise)[::-1]
+
+  def theirs(twin, args):
+    _, before, frame, noise = args
+    state, _ = twin.step(twin.init_state(before), before, noise)
+
+    def step(state, frame, noise):
+      return twin.step(state, frame, noise)[::-1]
+
+    return step, state, frame, noise
+
+  return ours, (state, before, frame, noise), theirs
+
+
+def _cascade(model, size):
+  """Each stage once for each frame; earlier results are kept."""
+  clip, noise = subjects.inputs(model, size)
+  first, *others = (2 * radius for radius in model.stages)
+  frames = clip[:, : first + 1]
+  # Results of the stages before are any frames here.
+  made = [clip[:, :length] for length in others]
+
+  def ours(variables, frames, made, noise):
+    def stage(index, window):
+      return model.apply(variables, index, window, noise, method="stage")
+
+    newest = [stage(0, frames)]
+    for i, before in enumerate(made, 1):
+      window = jnp.concatenate([before, newest[-1][:, None]], 1)
+      newest.append(stage(i, window))
+    return newest[-1], newest[:-1]
+
+  def theirs(twin, args):
+    frames, made, noise = args
+
+    def step(frames, made, noise):
+      newest = [twin.stage(0, frames, noise)]
+      for i, before in enumerate(made, 1):
+        newest.append(twin.stage(i, (*before, newest[-1]), noise))
+      return newest[-1], newest[:-1]
+
+    return step, frames.unbind(1), [x.unbind(1) for x in made], noise
+
+  return ours, (frames, made, noise), theirs
+
+
+PROGRAMS = {
+    "window": _window, "stream": _stream, "clip": _clip, "flow": _flow
+}
+
+
+def _repeated(function, calls):
+  """The last of as many calls."""
+
+  def call(*args):
+    for _ in range(calls - 1):
+      function(*args)
+    return function(*args)
+
+  return call
+
+
+def _timed(
+    report, form, size, program, peer, torch_forms, torch_side, rounds, calls
+):
   """A row: `program`, a function and its arguments, beside PyTorch's sides."""
   call, *args = program
-  macs = tracing.count_macs(call, *args).total()
   args = jax.device_put(args)
   with subjects.precision(form):
     program, about = measuring.compile_program(call, *args)
-  sides = {"jax": functools.partial(measuring.waited, program, *args)}
+  sides = {
+      "jax": functools.partial(
+          measuring.waited, _repeated(program, calls), *args
+      )
+  }
   ours = jax.tree.leaves(sides["jax"]())[0]
   errors, starts = {}, {}
+  measure = measuring.relative if rounds else measuring.largest
   with peer.row(form) if peer else contextlib.nullcontext():
     for name in torch_forms if peer else ():
       side = torch_side(name)
@@ -222,19 +317,20 @@ def _timed(report, form, size, program, peer, torch_forms, torch_side):
       found = side()
       starts[name] = time.perf_counter() - start
       found = found[0] if isinstance(found, tuple) else found
-      errors[name] = measuring.largest(peer.weights.array(found), ours)
+      errors[name] = measure(peer.weights.array(found), ours)
       sides[f"torch {name}"] = side
-    times = measuring.alternate(sides, report.repeats)
+    times = measuring.alternate(sides, report.repeats, limit=report.row_limit)
     peak = peer.peak() if peer else {}
   for name, first in starts.items():
     times[f"torch {name}"]["first_s"] = first
-  seconds = times["jax"]["median_s"]
+  seconds = times["jax"]["median_s"] / calls
+  bounds = subjects.ROUNDED if rounds else _BOUNDS
   return {
-      **_compared(times, errors, form),
-      "tflops": subjects.rate(macs, seconds), "macs": macs,
-      "frames_per_second": 1 / seconds,
+      **_compared(times, errors, bounds[form]),
+      "tflops": subjects.rate(about["macs"], seconds),
+      "frames_per_second": 1 / seconds, "calls": calls,
       "size": list(size),
-      "shapes": [list(x.shape) for x in args[1:]],
+      "shapes": [list(x.shape) for x in jax.tree.leaves(args[1:])],
       "threads": _threads(peer),
       **about, **peak, **subjects.peak_bytes(),
   }
@@ -248,7 +344,7 @@ def _threads(peer):
   }
 
 
-def _compared(times, errors, form):
+def _compared(times, errors, bound):
   """Sides, the largest error between them, and how many times ours is as fast.
 
   `ratio` is the best other median over ours: above 1, ours is faster.
@@ -258,7 +354,7 @@ def _compared(times, errors, form):
   if others:
     found["ratio"] = min(others) / times["jax"]["median_s"]
   if errors:
-    found |= measuring.check(max(errors.values()), _BOUNDS[form], errors=errors)
+    found |= measuring.check(max(errors.values()), bound, errors=errors)
   return found
 
 
@@ -269,7 +365,7 @@ def train(
   """A model's training step beside PyTorch's, after their gradients agree.
 
   Args:
-    report: as in `windows`, like what is not named here.
+    report: as in `compare`, like what is not named here.
     name: of a model whose twin has a `loss`.
     arguments: likewise.
     peer: likewise.
@@ -298,11 +394,15 @@ def train(
           sides[f"torch {torch_form}"] = peer.training(
               name, arguments, variables, batch, form, torch_form
           )
-        times = measuring.alternate(sides, report.repeats)
+        times = measuring.alternate(
+            sides, report.repeats, limit=report.row_limit
+        )
         peak = peer.peak() if peer else {}
+      seconds = times["jax"]["median_s"]
       return {
-          **_compared(times, {}, form), "shape": list(batch["clean"].shape),
-          "clips_per_second": clips / times["jax"]["median_s"],
+          **_compared(times, {}, None), "shape": list(batch["clean"].shape),
+          "clips_per_second": clips / seconds,
+          "tflops": subjects.rate(step.about["macs"], seconds),
           "threads": _threads(peer),
           **step.about, **peak, **subjects.peak_bytes(),
       }

@@ -51,6 +51,8 @@ def to_state(twin: nn.Module, variables) -> dict[str, torch.Tensor]:
       if path[-1] == "kernel":  # [..., I, O], with taps in PyTorch's own order.
         transposed = isinstance(module, nn.ConvTranspose2d)
         value = np.moveaxis(value, (-2, -1), (0, 1) if transposed else (1, 0))
+        if isinstance(module, nn.Conv3d) and value.ndim == 4:
+          value = value[:, :, None]  # Of one frame.
       elif path[-1] == "gamma":
         value = value.T  # [I, O] of a product; [O, I] of a convolution.
       elif path[-1] == "negative_slope":

@@ -45,8 +45,9 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   out = tmp_path / "out.json"
   parts = {
       "product": lambda report, sizes, peer: accelerator.product(report, sizes),
-      "speed": lambda report, sizes, peer: beside_torch.windows(
-          report, sizes.fastdvdnet, peer, sizes.frame, ["float32"], (), "speed"
+      "speed": lambda report, sizes, peer: beside_torch.compare(
+          report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), "window",
+          peer, sizes.frame, ["float32"], (), "speed",
       ),
       "late": lambda report, sizes, peer: [
           setattr(report, "_budget", 0), report.row("late/row", dict)
