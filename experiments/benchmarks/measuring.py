@@ -56,6 +56,31 @@ def machine() -> dict:
   }
 
 
+def bind_threads(count: int):
+  """Binds this process to as many processors, before JAX counts them.
+
+  Raises:
+    ValueError: it may not use so many.
+  """
+  processors = sorted(os.sched_getaffinity(0))
+  if not 1 <= count <= len(processors):
+    raise ValueError(
+        f"--threads is between 1 and {len(processors)} here, but is {count}."
+    )
+  os.sched_setaffinity(0, processors[:count])
+
+
+def surroundings() -> dict:
+  """`machine()` and how memory is allocated, printed in short."""
+  about = {
+      "machine": machine(),
+      "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
+  }
+  print(about["machine"]["cpu"], about["machine"]["devices"])
+  print(about["machine"]["versions"], flush=True)
+  return about
+
+
 # Errors
 
 
