@@ -61,7 +61,7 @@ SLOW = {
 }
 FRAMES = 5
 # Arguments without which a model is not built.
-NEEDED = {"pisr": dict(decoder="student")}
+NEEDED = {"pisr": dict(decoder=dict(name="fsrcnn"))}
 
 # Nothing of the package can be imported where this runs.
 SCRIPT = """\
@@ -162,7 +162,8 @@ def test_a_process_with_jax_alone_restores_the_same_frames(exported):
     for batch, frames in zip((1, 3), restored):
       assert frames.dtype == np.float32
       assert frames.shape == (batch, *streamed.shape[1:])
-      error = np.abs(frames - streamed[:batch])
+      largest = max(1, np.abs(streamed).max())
+      error = np.abs(frames - streamed[:batch]) / largest
       if name == "ncfl":  # Where a symbol near a half may flip.
         assert np.square(error).mean() < 1e-7, name
       else:
