@@ -20,6 +20,7 @@ setup(
         "absl-py>=2.1",
         "array_record>=0.8",
         "clu>=0.0.12",
+        "flatbuffers>=24.3",  # How jax.export writes and reads; jax omits it.
         "flax>=0.12",
         "grain>=0.2.18",
         "jax>=0.10,<0.13",

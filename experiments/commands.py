@@ -1,16 +1,19 @@
 """What the commands of experiments share: how they end, write and lock."""
 
-# Grain's worker processes import the main command again: standard library only.
+# Grain's worker processes import the main command again: nothing heavy.
 import contextlib
 import errno
 import json
 import os
 import pathlib
-import re
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+
+from vidrestore_jax import cli_arguments
+
+parse_size = cli_arguments.parse_size
 
 
 def run(
@@ -38,17 +41,6 @@ def run(
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
     return 130
   return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-  """(width, height) of `"960x540"`."""
-  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-  if not match:
-    raise ValueError(
-        f"{text} is no frame size: give WIDTHxHEIGHT in pixels, such as"
-        " 960x540."
-    )
-  return int(match[1]), int(match[2])
 
 
 def check_json(path):

@@ -25,13 +25,14 @@ ALLOWED = {
     "inference": {"models", "layers", "released", "colour"},
     "converters": {"models", "layers", "released", "inference"},
     "cli": {
-        "cli_data", "cli_degrade", "cli_plan", "cli_restore", "models",
-        "released", "inference", "converters", "data", "metrics",
+        "cli_data", "cli_degrade", "cli_export", "cli_plan", "cli_restore",
+        "models", "released", "inference", "converters", "data", "metrics",
         "degradations",
     },
     "cli_data": {"inference", "data", "metrics"},
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
     "cli_arguments": set(),
+    "cli_export": {"cli_arguments", "cli_output", "inference"},
     "cli_output": set(),
     "cli_plan": {"cli_arguments", "released", "inference", "data"},
     "cli_restore": {

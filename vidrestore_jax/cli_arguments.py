@@ -1,9 +1,10 @@
-"""Arguments that `restore` and `plan` share.
+"""Arguments that several commands share.
 
 Importing this loads the standard library only.
 """
 
 import argparse
+import re
 
 
 def add_model(sub):
@@ -27,6 +28,17 @@ def add_layout(sub):
       help="of a bidirectional model: N frames at a time, seen with M more on"
       " either side; default whole scenes",
   )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+  """(width, height) of `"960x540"`."""
+  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+  if not match:
+    raise ValueError(
+        f"{text} is no frame size: give WIDTHxHEIGHT in pixels, such as"
+        " 960x540."
+    )
+  return int(match[1]), int(match[2])
 
 
 def _tile(text):
