@@ -14,6 +14,7 @@ PACKAGE = "vidrestore_jax"
 ALLOWED = {
     "shapes": set(),
     "colour": set(),
+    "compilation_cache": set(),
     "layers": set(),
     "models": {"layers"},
     "degradations": {"layers.resample", "colour"},
@@ -21,6 +22,7 @@ ALLOWED = {
     "training": {"tasks", "models", "layers"},
     "data": {"degradations", "colour"},
     "metrics": set(),
+    "profiling": set(),
     "released": {"models"},
     "inference": {"models", "layers", "released", "colour"},
     "converters": {"models", "layers", "released", "inference"},
@@ -33,9 +35,12 @@ ALLOWED = {
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
     "cli_arguments": set(),
     "cli_output": set(),
-    "cli_plan": {"cli_arguments", "released", "inference", "data"},
+    "cli_plan": {
+        "cli_arguments", "compilation_cache", "released", "inference", "data"
+    },
     "cli_restore": {
-        "cli_arguments", "cli_output", "released", "inference", "data"
+        "cli_arguments", "cli_output", "compilation_cache", "profiling",
+        "released", "inference", "data",
     },
     "__init__": {"released", "inference"},
 }
