@@ -1,11 +1,12 @@
 """Trains a model, measures it and releases it: one command, which resumes.
 
   python -m experiments.main --config=configs/ncfl_davis.py:m_d --workdir=DIR \\
-      [--config.section.key=value ...] [--mode=eval]
+      [--config.section.key=value ...] [--mode=eval] [--profile]
 
 DIR ends with config.json, checkpoints/, metrics.jsonl, TensorBoard events,
 summary.json, report/ and model/. The same command goes on where the run was
-stopped; --mode=eval measures its newest checkpoint.
+stopped; --mode=eval measures its newest checkpoint. --profile traces five steps
+into DIR/profile, for TensorBoard or Perfetto.
 
 Several processes (Slurm, Open MPI, TPU pods, or JAX_COORDINATOR_ADDRESS with
 JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the work and one DIR.
@@ -33,6 +34,7 @@ def run(argv: list[str]):
   parser.add_argument(
       "--mode", default="train_and_eval", choices=("train_and_eval", "eval")
   )
+  parser.add_argument("--profile", action="store_true")
   flags, overrides = parser.parse_known_args(argv)
 
   from experiments import configuration
@@ -49,12 +51,15 @@ def run(argv: list[str]):
       flags.workdir,
       command=shlex.join(["python", "-m", "experiments.main", *argv]),
       training=flags.mode == "train_and_eval",
+      profile=flags.profile,
   )
 
 
 def _set_up_jax():
   """Joins the other processes, and keeps compiled programs for the next run."""
   import jax
+
+  from vidrestore_jax import compilation_cache
 
   env = os.environ
   if (
@@ -69,10 +74,7 @@ def _set_up_jax():
         if f"JAX_{name.upper()}" in env
     }
     jax.distributed.initialize(**given)
-  if "JAX_COMPILATION_CACHE_DIR" not in env:
-    caches = env.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(caches) / "vidrestore_jax" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+  compilation_cache.enable()
 
 
 def main(argv: list[str] | None = None) -> int:

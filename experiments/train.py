@@ -16,7 +16,7 @@ from experiments import (
     validation,
 )
 from experiments import job as jobs
-from vidrestore_jax import data, degradations, released
+from vidrestore_jax import data, degradations, profiling, released
 from vidrestore_jax.data import pipeline
 from vidrestore_jax.shapes import check_named
 from vidrestore_jax.training import loop, sharding
@@ -35,7 +35,10 @@ class _Prepared(NamedTuple):
   measure: Any
 
 
-def run(config, workdir, *, command: str, training: bool = True):
+def run(
+    config, workdir, *, command: str, training: bool = True,
+    profile: bool = False,
+):
   """Runs a config in a folder, going on where it was stopped.
 
   Args:
@@ -43,6 +46,7 @@ def run(config, workdir, *, command: str, training: bool = True):
     workdir: the run's folder; made where it does not exist.
     command: the line that a person types to get this run, for the report.
     training: False to measure the newest checkpoint only.
+    profile: whether to trace some steps, into `workdir`/profile.
 
   Raises:
     ValueError, OSError: bad input, a full disk, or a folder in which another
@@ -71,10 +75,15 @@ def run(config, workdir, *, command: str, training: bool = True):
   # The processes of one run share a folder; two runs do not.
   with commands.alone_in(workdir) if first else contextlib.nullcontext():
     jobs.check_claim(workdir, config)  # Nobody changes it any more.
-    _run_prepared(prepared, config, workdir, command, training, say)
+    trace = None
+    if profile and training and first:
+      trace = profiling.Trace(workdir / "profile", "train", say=say)
+    _run_prepared(prepared, config, workdir, command, training, trace, say)
 
 
-def _run_prepared(prepared, config, workdir, command, training, say):
+def _run_prepared(
+    prepared, config, workdir, command, training, trace, say
+):
   """`run`, with nothing left that could be wrong with the config."""
   mesh, job, iterator, batch, measure = prepared
   claimed, first = config, jax.process_index() == 0
@@ -99,6 +108,7 @@ def _run_prepared(prepared, config, workdir, command, training, say):
   with (
       contextlib.closing(store) as checkpoints,
       contextlib.closing(iterator),
+      trace or contextlib.nullcontext(),
   ):
     state, step = checkpoints.restore(state, iterator)
     if step:
@@ -108,13 +118,16 @@ def _run_prepared(prepared, config, workdir, command, training, say):
     else:
       raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
     if training:
+      train_step = sharding.jit_step(job.train_step, mesh)
+      if trace:
+        train_step = trace.watched(train_step)
       writer = Writer(workdir, step=step, active=first)
       writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
       state = loop.run(
           state,
           iterator,
           steps=config.steps,
-          train_step=sharding.jit_step(job.train_step, mesh),
+          train_step=train_step,
           to_devices=lambda batch: sharding.to_devices(batch, mesh),
           checkpoints=checkpoints,
           writer=writer,

@@ -41,8 +41,8 @@ def _run(arguments):
     )
   clips = _sizes(path)
 
-  from vidrestore_jax import released
-  from vidrestore_jax.inference import compilation_cache, plan
+  from vidrestore_jax import compilation_cache, released
+  from vidrestore_jax.inference import plan
 
   compilation_cache.enable()
   model, variables = released.load(arguments.model)
