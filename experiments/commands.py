@@ -12,6 +12,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from experiments import preemption
+
 
 def run(
     function: Callable[[], None], *, debug: bool = False, stopped: str = ""
@@ -25,7 +27,7 @@ def run(
 
   Returns:
     The exit status: 0; 2 for bad input, a missing extra or a full disk; 3 for
-    a step that was not finite; 130 after Ctrl-C.
+    a step that was not finite; 130 after Ctrl-C; 143 after SIGTERM.
   """
   try:
     function()
@@ -37,6 +39,9 @@ def run(
   except KeyboardInterrupt:
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
     return 130
+  except preemption.Preempted as saved:
+    print(saved, file=sys.stderr)
+    return preemption.STATUS
   return 0
 
 

@@ -42,14 +42,16 @@ def run(argv: list[str]):
   )
   _set_up_jax()
 
-  from experiments import train
+  from experiments import preemption, train
 
-  train.run(
-      config,
-      flags.workdir,
-      command=shlex.join(["python", "-m", "experiments.main", *argv]),
-      training=flags.mode == "train_and_eval",
-  )
+  with preemption.listening() as notice:
+    train.run(
+        config,
+        flags.workdir,
+        command=shlex.join(["python", "-m", "experiments.main", *argv]),
+        training=flags.mode == "train_and_eval",
+        notice=notice,
+    )
 
 
 def _set_up_jax():
@@ -68,6 +70,8 @@ def _set_up_jax():
         for name in ("num_processes", "process_id")
         if f"JAX_{name.upper()}" in env
     }
+    # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(**given)
   if "JAX_COMPILATION_CACHE_DIR" not in env:
     caches = env.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"

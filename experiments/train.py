@@ -12,13 +12,14 @@ from experiments import (
     commands,
     configuration,
     evaluation,
+    preemption,
     report,
     validation,
 )
 from experiments import job as jobs
 from vidrestore_jax import data, degradations, released
 from vidrestore_jax.data import pipeline
-from vidrestore_jax.shapes import check_named
+from vidrestore_jax.shapes import check_choice, check_named
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training import step as steps
 from vidrestore_jax.training.checkpoints import Checkpoints
@@ -35,7 +36,9 @@ class _Prepared(NamedTuple):
   measure: Any
 
 
-def run(config, workdir, *, command: str, training: bool = True):
+def run(
+    config, workdir, *, command: str, training: bool = True, notice=None
+):
   """Runs a config in a folder, going on where it was stopped.
 
   Args:
@@ -43,13 +46,16 @@ def run(config, workdir, *, command: str, training: bool = True):
     workdir: the run's folder; made where it does not exist.
     command: the line that a person types to get this run, for the report.
     training: False to measure the newest checkpoint only.
+    notice: a `preemption.Notice`, which may ask to save and leave.
 
   Raises:
+    Preempted: after what the notice asked for.
     ValueError, OSError: bad input, a full disk, or a folder in which another
       run is going on; nothing is half-written.
     NonFiniteError: a step whose loss or gradient was not finite.
   """
   workdir = pathlib.Path(workdir).resolve()
+  notice = notice or preemption.Notice()
   first = jax.process_index() == 0
 
   def say(line):
@@ -71,16 +77,18 @@ def run(config, workdir, *, command: str, training: bool = True):
   # The processes of one run share a folder; two runs do not.
   with commands.alone_in(workdir) if first else contextlib.nullcontext():
     jobs.check_claim(workdir, config)  # Nobody changes it any more.
-    _run_prepared(prepared, config, workdir, command, training, say)
+    _run_prepared(prepared, config, workdir, command, training, notice, say)
 
 
-def _run_prepared(prepared, config, workdir, command, training, say):
+def _run_prepared(
+    prepared, config, workdir, command, training, notice, say
+):
   """`run`, with nothing left that could be wrong with the config."""
   mesh, job, iterator, batch, measure = prepared
   claimed, first = config, jax.process_index() == 0
   if training:
     jobs.claim(workdir, claimed)  # Without what pretraining adds.
-    _pretrain(config, workdir, command, say)
+    _pretrain(config, workdir, command, notice, say)
   if config.pretrain:
     config = _with_pretrained(config, workdir)
     # What is measured beside the run's model may have been trained just now.
@@ -110,12 +118,14 @@ def _run_prepared(prepared, config, workdir, command, training, say):
     if training:
       writer = Writer(workdir, step=step, active=first)
       writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
+      compile_step, place = sharding.PARALLEL[config.parallel]
+      agree = sharding.any_process(mesh)
       state = loop.run(
           state,
           iterator,
           steps=config.steps,
-          train_step=sharding.jit_step(job.train_step, mesh),
-          to_devices=lambda batch: sharding.to_devices(batch, mesh),
+          train_step=compile_step(job.train_step, mesh),
+          to_devices=lambda batch: place(batch, mesh),
           checkpoints=checkpoints,
           writer=writer,
           learning_rates=job.learning_rates,
@@ -128,9 +138,11 @@ def _run_prepared(prepared, config, workdir, command, training, say):
               if config.data.on_corrupt == "skip"
               else {}
           ),
+          stop=lambda: notice.stop(agree),
           say=say,
       )
       writer.close()
+      notice.saved(int(state.step))
   if not training:
     jobs.claim(workdir, claimed)
   if first:
@@ -145,6 +157,7 @@ def _prepare(config, workdir, say) -> _Prepared:
   Raises:
     ValueError, OSError: whatever is wrong with the config.
   """
+  check_choice("config.parallel", config.parallel, sharding.PARALLEL)
   mesh = sharding.data_mesh(config.batch_size)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
@@ -234,11 +247,11 @@ def _stages(config, workdir):
       yield stage, folder
 
 
-def _pretrain(config, workdir, command, say):
+def _pretrain(config, workdir, command, notice, say):
   """Runs what of `config.pretrain` is not finished."""
   for stage, folder in _stages(config, workdir):
     say(f"Pretrains {folder.name} in {folder}.")
-    run(stage, folder, command=command)
+    run(stage, folder, command=command, notice=notice)
 
 
 def _with_pretrained(config, workdir):
