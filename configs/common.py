@@ -16,6 +16,7 @@ def base() -> ml_collections.ConfigDict:
   config.seed = 0
   config.steps = 100_000
   config.batch_size = 16  # Over all devices.
+  config.parallel = "jit"  # Or "pmap": how devices share the batch.
   config.clip_length = 5
   config.patch_size = 128
   config.dtype = "float32"  # Of the computation; parameters stay float32.

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from experiments import preemption
 from vidrestore_jax import cli_arguments
 
 parse_size = cli_arguments.parse_size
@@ -28,7 +29,7 @@ def run(
 
   Returns:
     The exit status: 0; 2 for bad input, a missing extra or a full disk; 3 for
-    a step that was not finite; 130 after Ctrl-C.
+    a step that was not finite; 130 after Ctrl-C; 143 after SIGTERM.
   """
   try:
     function()
@@ -40,6 +41,9 @@ def run(
   except KeyboardInterrupt:
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
     return 130
+  except preemption.Preempted as saved:
+    print(saved, file=sys.stderr)
+    return preemption.STATUS
   return 0
 
 

@@ -44,15 +44,17 @@ def run(argv: list[str]):
   )
   _set_up_jax()
 
-  from experiments import train
+  from experiments import preemption, train
 
-  train.run(
-      config,
-      flags.workdir,
-      command=shlex.join(["python", "-m", "experiments.main", *argv]),
-      training=flags.mode == "train_and_eval",
-      profile=flags.profile,
-  )
+  with preemption.listening() as notice:
+    train.run(
+        config,
+        flags.workdir,
+        command=shlex.join(["python", "-m", "experiments.main", *argv]),
+        training=flags.mode == "train_and_eval",
+        profile=flags.profile,
+        notice=notice,
+    )
 
 
 def _set_up_jax():
@@ -73,6 +75,8 @@ def _set_up_jax():
         for name in ("num_processes", "process_id")
         if f"JAX_{name.upper()}" in env
     }
+    # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(**given)
   compilation_cache.enable()
 

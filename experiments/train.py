@@ -12,13 +12,14 @@ from experiments import (
     commands,
     configuration,
     evaluation,
+    preemption,
     report,
     validation,
 )
 from experiments import job as jobs
 from vidrestore_jax import data, degradations, profiling, released
 from vidrestore_jax.data import pipeline
-from vidrestore_jax.shapes import check_named
+from vidrestore_jax.shapes import check_choice, check_named
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training import step as steps
 from vidrestore_jax.training.checkpoints import Checkpoints
@@ -37,7 +38,7 @@ class _Prepared(NamedTuple):
 
 def run(
     config, workdir, *, command: str, training: bool = True,
-    profile: bool = False,
+    profile: bool = False, notice=None,
 ):
   """Runs a config in a folder, going on where it was stopped.
 
@@ -47,13 +48,16 @@ def run(
     command: the line that a person types to get this run, for the report.
     training: False to measure the newest checkpoint only.
     profile: whether to trace some steps, into `workdir`/profile.
+    notice: a `preemption.Notice`, which may ask to save and leave.
 
   Raises:
+    Preempted: after what the notice asked for.
     ValueError, OSError: bad input, a full disk, or a folder in which another
       run is going on; nothing is half-written.
     NonFiniteError: a step whose loss or gradient was not finite.
   """
   workdir = pathlib.Path(workdir).resolve()
+  notice = notice or preemption.Notice()
   first = jax.process_index() == 0
 
   def say(line):
@@ -78,18 +82,20 @@ def run(
     trace = None
     if profile and training and first:
       trace = profiling.Trace(workdir / "profile", "train", say=say)
-    _run_prepared(prepared, config, workdir, command, training, trace, say)
+    _run_prepared(
+        prepared, config, workdir, command, training, trace, notice, say
+    )
 
 
 def _run_prepared(
-    prepared, config, workdir, command, training, trace, say
+    prepared, config, workdir, command, training, trace, notice, say
 ):
   """`run`, with nothing left that could be wrong with the config."""
   mesh, job, iterator, batch, measure = prepared
   claimed, first = config, jax.process_index() == 0
   if training:
     jobs.claim(workdir, claimed)  # Without what pretraining adds.
-    _pretrain(config, workdir, command, say)
+    _pretrain(config, workdir, command, notice, say)
   if config.pretrain:
     config = _with_pretrained(config, workdir)
     # What is measured beside the run's model may have been trained just now.
@@ -118,17 +124,19 @@ def _run_prepared(
     else:
       raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
     if training:
-      train_step = sharding.jit_step(job.train_step, mesh)
+      compile_step, place = sharding.PARALLEL[config.parallel]
+      train_step = compile_step(job.train_step, mesh)
       if trace:
         train_step = trace.watched(train_step)
       writer = Writer(workdir, step=step, active=first)
       writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
+      agree = sharding.any_process(mesh)
       state = loop.run(
           state,
           iterator,
           steps=config.steps,
           train_step=train_step,
-          to_devices=lambda batch: sharding.to_devices(batch, mesh),
+          to_devices=lambda batch: place(batch, mesh),
           checkpoints=checkpoints,
           writer=writer,
           learning_rates=job.learning_rates,
@@ -141,9 +149,11 @@ def _run_prepared(
               if config.data.on_corrupt == "skip"
               else {}
           ),
+          stop=lambda: notice.stop(agree),
           say=say,
       )
       writer.close()
+      notice.saved(int(state.step))
   if not training:
     jobs.claim(workdir, claimed)
   if first:
@@ -158,6 +168,7 @@ def _prepare(config, workdir, say) -> _Prepared:
   Raises:
     ValueError, OSError: whatever is wrong with the config.
   """
+  check_choice("config.parallel", config.parallel, sharding.PARALLEL)
   mesh = sharding.data_mesh(config.batch_size)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
@@ -247,11 +258,11 @@ def _stages(config, workdir):
       yield stage, folder
 
 
-def _pretrain(config, workdir, command, say):
+def _pretrain(config, workdir, command, notice, say):
   """Runs what of `config.pretrain` is not finished."""
   for stage, folder in _stages(config, workdir):
     say(f"Pretrains {folder.name} in {folder}.")
-    run(stage, folder, command=command)
+    run(stage, folder, command=command, notice=notice)
 
 
 def _with_pretrained(config, workdir):

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vidrestore_jax.layers import whole_batch
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -102,6 +104,8 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
   (loss, (model_state, metrics)), grads = grad_fn(
       state.params, state.model_state, batch, key, state.step
   )
+  # Under pmap, each device's are of its own part.
+  loss, grads = whole_batch.average((loss, grads))
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   if hasattr(task, "mask_updates"):
     updates = task.mask_updates(updates, model_state)
