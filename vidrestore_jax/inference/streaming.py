@@ -16,8 +16,9 @@ overlap.
 A frame may say that a scene starts with it. Then nothing is carried across: the
 state starts anew, and windows end there as at a clip's end.
 
-Each of them runs on whole frames or on tiles of them; a stream of tiles is a
-stream of its own, side by side with the others.
+Each of them runs on whole frames, on one device or split by rows over several,
+or on tiles of them; a stream of tiles is a stream of its own, side by side with
+the others.
 """
 
 import collections
@@ -34,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.inference import tiling
+from vidrestore_jax.inference import row_bands, tiling
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -76,6 +77,7 @@ def restore_stream(
     tile: int | None = None,
     bucket: int | None = None,
     chunk: tuple[int, int] | None = None,
+    devices: int | str = 1,
     shrunk: Callable[[str, int], None] | None = None,
 ) -> Iterator[Restored]:
   """Restores frames one by one; a generator, nothing runs before `next`.
@@ -96,7 +98,8 @@ def restore_stream(
       with a noise map and refused by a blind one.
     aux: which keys of the model's `aux` to return where it has them; of tiles
       and buckets, those of a frame's size. "state" is a recurrent model's state
-      after the frame, on the device; "seam" is that of a chunk.
+      after the frame, on the device (`row_bands.whole` of one that is split
+      has its leaves); "seam" is that of a chunk.
     state: the leaves of such a state, to go on where a stream stopped; None
       starts a clip, and so does a first frame that starts a scene.
     tile: side of the tiles, see `tiling.tiles`; None: whole frames.
@@ -104,6 +107,7 @@ def restore_stream(
       share a program; see `tiling`. None: to those of the model's stride.
     chunk: of a bidirectional model (length, overlap): so many frames at a time,
       restored with so many more on either side; None: the whole clip.
+    devices: to split frames over by rows, a number or "all"; see `row_bands`.
     shrunk: called with a sentence and the side of the tiles when memory ran
       out; None: the sentence is a RuntimeWarning.
 
@@ -118,12 +122,14 @@ def restore_stream(
     one frame less than the overlap after it; 0 for all others.
 
   Raises:
-    ValueError: the model does not restore, `sigma`, `tile`, `bucket` or `chunk`
-      does not suit it, or the frames change their size.
+    ValueError: the model does not restore, `sigma`, `tile`, `bucket`, `chunk`
+      or `devices` does not suit it, or the frames change their size.
     MemoryError: there is too little even for small tiles, or the model takes
       none.
   """
-  run = _Run(model, variables, aux, tile, bucket, chunk, shrunk=shrunk)
+  run = _Run(
+      model, variables, aux, tile, bucket, chunk, devices, shrunk=shrunk
+  )
   yield from _restored(run, frames, sigma, state)
 
 
@@ -138,6 +144,7 @@ def restore_clip(
     tile: int | None = None,
     bucket: int | None = None,
     chunk: tuple[int, int] | None = None,
+    devices: int | str = 1,
 ) -> Restored:
   """Restores a clip held in memory; see `restore_stream`.
 
@@ -149,7 +156,7 @@ def restore_clip(
     aux: which keys of the model's `aux` to return where it has them.
     only: the index of the one frame to return, as it is restored in the clip;
       what it does not need is not computed. None returns them all.
-    tile, bucket, chunk: as `restore_stream` has them.
+    tile, bucket, chunk, devices: as `restore_stream` has them.
 
   Returns:
     `Restored` of numpy arrays: `frames` float32 `[T, H, W, C]` (T is 1 with
@@ -166,7 +173,7 @@ def restore_clip(
         f"The clip has the frames 0 to {len(clip) - 1}, but frame {only} is"
         " asked for."
     )
-  run = _Run(model, variables, aux, tile, bucket, chunk, only=only)
+  run = _Run(model, variables, aux, tile, bucket, chunk, devices, only=only)
   steps = list(_restored(run, clip, sigma, None))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
@@ -207,8 +214,10 @@ class _Run:
   tile: int | None = None
   bucket: int | None = None
   chunk: tuple[int, int] | None = None
+  devices: int | str = 1
   only: int | None = None  # Of all frames, the one to return.
   shrunk: Callable[[str, int], None] | None = None
+  mesh: Any = None  # Of the devices that frames are split over.
 
   def __post_init__(self):
     check_streams(self.model)
@@ -221,7 +230,19 @@ class _Run:
     if self.bucket is not None:
       tiling.check_bucket(self.model, self.bucket)
     check_chunk(self.model, self.chunk)
-    self.variables = jax.device_put(self.variables)
+    self.mesh = row_bands.mesh_of(self.devices, self.tile, self.bucket)
+    where = None if self.mesh is None else row_bands.replicated(self.mesh)
+    self.variables = jax.device_put(self.variables, where)
+
+  def put(self, frame):
+    """A `Frame` on the device, or split over them."""
+    def put(array):
+      if self.mesh is None or isinstance(array, jax.Array):
+        array = jnp.asarray(array, jnp.float32)
+      return array if self.mesh is None else row_bands.put(array, self.mesh)
+
+    sigma = put(frame.sigma) if np.ndim(frame.sigma) else frame.sigma
+    return frame._replace(pixels=put(frame.pixels), sigma=sigma)
 
 
 def _restored(run, frames, sigma, state=None):
@@ -309,6 +330,12 @@ def _shrink(run, size, error):
   given = f"frames of {size[1]}x{size[0]}"
   if run.tile:
     given += f" in tiles of {before}x{before}"
+  if run.mesh is not None:
+    raise MemoryError(
+        f"{kind} ran out of memory with {given}, split over {run.mesh.size}"
+        " devices. Split them over more, or restore in tiles on one where the"
+        " model takes them."
+    ) from error
   try:
     tiling.check(run.model)
   except ValueError as reason:
@@ -340,6 +367,8 @@ def _laid_out(run, frames, state):
     return
   if first.starts_scene:
     state = None
+  if run.mesh is not None:
+    row_bands.check(run.model, first.pixels.shape[0], run.mesh.size)
   frames = itertools.chain([first], frames)
   if run.tile is None and run.bucket is None:
     for result in _results(run, frames, state):
@@ -409,6 +438,7 @@ def programs(
     length: int = 1,
     aux: tuple[str, ...] = AUX,
     bucket: int | None = None,
+    mesh=None,
 ):
   """What a stream compiles and runs for each frame, for those who plan.
 
@@ -418,6 +448,7 @@ def programs(
     size: (H, W) of what the model is given: frames, or tiles of them.
     length: of the clip or chunk of a bidirectional model.
     aux, bucket: as `restore_stream` has them.
+    mesh: of the devices that frames are split over, or None.
 
   Returns:
     The pair of a list of (jitted function, its arguments with shapes in the
@@ -425,10 +456,18 @@ def programs(
     make in one go.
   """
   def array(*shape):
+    if mesh is not None:
+      return row_bands.described(shape, mesh)
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
   check_streams(model)
-  variables = jax.tree.map(lambda leaf: array(*leaf.shape), variables)
+  where = None if mesh is None else row_bands.replicated(mesh)
+  variables = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, jnp.float32, sharding=where
+      ),
+      variables,
+  )
   valid = None
   if bucket is not None:
     size = tuple(side + -side % bucket for side in size)
@@ -437,6 +476,7 @@ def programs(
   sigma = 0.1 if model.noise_map else None
   if model.recurrent:
     state = jax.eval_shape(functools.partial(_init_state, model), frame)
+    state = row_bands.described_again(state)
     given = (model, aux, variables, state, frame, sigma, valid)
     return [(_step, given)], 1
   if _bidirectional(model):
@@ -594,10 +634,7 @@ def _checked(model, frames, sigma):
 def _results(run, frames, state=None, valid=None):
   """Results on the device, of frames as the model is to be shown them."""
   model, only = run.model, run.only
-  frames = (
-      frame._replace(pixels=jnp.asarray(frame.pixels, jnp.float32))
-      for frame in frames
-  )
+  frames = map(run.put, frames)
   if model.recurrent:
     results = _recurrent(run, frames, state, valid)
   elif _bidirectional(model):
@@ -624,6 +661,7 @@ def _recurrent(run, frames, leaves, valid):
       state = _init_state(run.model, frame.pixels)
       if leaves is not None:
         state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        state = row_bands.put_again(state)
     state, result = _step(
         run.model, run.aux, run.variables, state, *frame[:2], valid
     )
@@ -632,14 +670,14 @@ def _recurrent(run, frames, leaves, valid):
     yield result
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(row_bands.jit, static_argnums=0)
 def _init_state(model, frame):
   """The model's state before `frame` `[H, W, C]`."""
   padded, _ = tiling.pad_to_multiple(frame[None], model.stride)
   return model.init_state(padded)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _step(model, aux, variables, state, frame, sigma, valid):
   """One frame `[H, W, C]`: (state, Restored without batch, cropped)."""
   padded, size = tiling.pad_to_multiple(frame[None], model.stride)
@@ -677,12 +715,14 @@ def _clips(run, frames):
       if "seam" in run.aux:
         seam = jnp.zeros(())
         if index == done and before is not None:
-          seam = jnp.abs(result.frames - before).max()
+          seam = _distance(result.frames, before)
         result.aux["seam"] = seam
       yield result
     done = stop
     if stop < count:
-      before = restored.frames[stop - origin]
+      before = jax.tree.map(
+          operator.itemgetter(stop - origin), restored.frames
+      )
 
   for frame in frames:
     if count >= held.maxlen and (count - held.maxlen) % length == 0:
@@ -695,7 +735,7 @@ def _clips(run, frames):
 
 def _restored_clip(run, frames):
   """Restored of `Frame`s that are restored together."""
-  clip = jnp.stack([frame.pixels for frame in frames])
+  clip = _stacked([frame.pixels for frame in frames])
   sigma = frames[0].sigma
   if sigma is not None:  # One map for them all.
     squares = [np.square(frame.sigma) for frame in frames]
@@ -703,7 +743,18 @@ def _restored_clip(run, frames):
   return _clip(run.model, run.aux, run.variables, clip, sigma)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+def _stacked(arrays):
+  """Arrays, banded or not, along a new first axis."""
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+
+
+@row_bands.jit
+def _distance(one, other):
+  """The greatest absolute difference."""
+  return jnp.abs(one - other).max()
+
+
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _clip(model, aux, variables, clip, sigma):
   """A clip `[T, H, W, C]`: Restored without batch, cropped."""
   clip, size = tiling.pad_to_multiple(clip[None], model.stride)
@@ -728,7 +779,7 @@ def _windowed(run, frames, valid):
     made = _slide(run, index, made, valid)
   for frame, first, size, _ in made:
     restored = Restored(frame, {"pre_denoised": first})
-    yield _finish(restored, size, model.scale, run.aux)
+    yield _finished(restored, size, model.scale, run.aux)
 
 
 class _Made(NamedTuple):
@@ -769,7 +820,7 @@ def _windows(items, radius):
       yield tuple(window)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _stage(model, index, variables, frames, sigma, valid):
   """The result of a stage of a cascade, padded.
 
@@ -783,7 +834,7 @@ def _stage(model, index, variables, frames, sigma, valid):
     return model.apply(variables, index, window, noise, method="stage")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _window(model, aux, variables, frames, sigma, valid):
   """One window of frames `[H, W, C]`: Restored without batch, cropped."""
   window = jnp.stack(frames)[None]
@@ -830,10 +881,13 @@ def _finish(restored, size, scale, aux):
   return jax.tree.map(lambda leaf: leaf[0], result)
 
 
+_finished = row_bands.jit(_finish, static_argnums=(1, 2, 3))
+
+
 def _to_host(result):
   aux = {
-      key: leaves if key == "state" else jax.tree.map(np.asarray, leaves)
-      for key, leaves in result.aux.items()
+      key: value if key == "state" else np.asarray(value)
+      for key, value in result.aux.items()
   }
   return Restored(np.asarray(result.frames), aux)
 
