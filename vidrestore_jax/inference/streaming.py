@@ -86,8 +86,8 @@ def restore_stream(
   is waited for, so reading, computing and writing overlap; a result comes one
   frame late, and as many more as a window reaches ahead (the model's radius).
 
-  Where the first frame of a scene runs out of memory, it is tried again in
-  smaller and smaller tiles, and `shrunk` is told; later ones follow.
+  Where a frame runs out of memory, it is tried again in smaller and smaller
+  tiles, and `shrunk` is told; later ones follow.
 
   Args:
     model: a restoration model.
@@ -247,15 +247,9 @@ class _Run:
 
 def _restored(run, frames, sigma, state=None):
   """`restore_stream`, checked."""
-  pending = None
   for scene in _scenes(_checked(run.model, frames, sigma)):
-    for result in _scene(run, scene, state):
-      if pending is not None:
-        yield pending()
-      pending = result
+    yield from _scene(run, scene, state)
     state = None
-  if pending is not None:
-    yield pending()
 
 
 def _scenes(frames):
@@ -272,55 +266,76 @@ def _scenes(frames):
 
 
 def _scene(run, frames, state):
-  """A scene's results, each a function that waits for it on the host."""
-  frames = _Rewindable(frames)
+  """A scene's results on the host, the sides of its tiles found out."""
+  # What the model looks back at, to go on in smaller tiles from any frame. Of
+  # a clip, which is made as a whole, that would be all of it.
+  back = 0 if run.model.recurrent else run.model.radius
+  frames, done, again = _Rewindable(frames), 0, 0
   while True:
-    results = _laid_out(run, frames, state)
+    results = itertools.islice(_laid_out(run, frames, state), again, None)
     try:
-      first = next(results, None)
-      if first is None:
-        return
-      first = first()
-      break
+      for result in _one_late(results):
+        yield result
+        done += 1
+        frames.forget(done if back is None else done - back)
+      return
     except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
+      if "RESOURCE_EXHAUSTED" not in str(error) or (done and back is None):
         raise
-      _shrink(run, frames.first.pixels.shape[:2], error)
-      frames.rewind()
-  frames.forget()
-  yield lambda: first
-  yield from results
+      _shrink(run, frames.last.pixels.shape[:2], error)
+      again = done - frames.rewind()
+
+
+def _one_late(results):
+  """What functions return, each called once the next one is there.
+
+  The first is called at once: what cannot be had is not asked for twice.
+  """
+  first = next(results, None)
+  if first is None:
+    return
+  yield first()
+  pending = None
+  for result in results:
+    if pending is not None:
+      yield pending()
+    pending = result
+  if pending is not None:
+    yield pending()
 
 
 class _Rewindable:
-  """An iterator that can start again, until it is told to forget."""
+  """An iterator that can go back to items that it has not forgotten.
+
+  Attributes:
+    last: the last item.
+  """
 
   def __init__(self, items):
-    self._items = iter(items)
-    self._again, self._seen = collections.deque(), []
+    self._items, self._again = iter(items), collections.deque()
+    self._seen, self._forgotten = collections.deque(), 0
+    self.last = None
 
   def __iter__(self):
     return self
 
   def __next__(self):
     item = self._again.popleft() if self._again else next(self._items)
-    if self._seen is not None:
-      self._seen.append(item)
+    self._seen.append(item)
+    self.last = item
     return item
 
-  @property
-  def first(self):
-    """The first item, once it has been asked for."""
-    return self._seen[0]
-
-  def rewind(self):
-    """Goes back to the first item."""
+  def rewind(self) -> int:
+    """Goes back as far as possible, to the item of the returned index."""
     self._again.extendleft(reversed(self._seen))
-    self._seen = []
+    self._seen.clear()
+    return self._forgotten
 
-  def forget(self):
-    """Lets go of the items: there is no going back any more."""
-    self._seen = None
+  def forget(self, count: int):
+    """Lets go of the first `count` of all items."""
+    while self._forgotten < count:
+      self._seen.popleft()
+      self._forgotten += 1
 
 
 def _shrink(run, size, error):
