@@ -147,7 +147,8 @@ def make(
           " number of frames, or a chunk."
       )
     length = chunk[0] + 2 * chunk[1] if chunk else frames
-    length = min(length, frames or length)
+    if frames is not None and (chunk is None or frames < length):
+      length = streaming.filled_length(model, frames)
   mesh = row_bands.mesh_of(devices, tile, bucket)
   if mesh is not None:
     row_bands.check(model, size[0], mesh.size)
@@ -158,7 +159,7 @@ def make(
   )))
   if plan.fits:
     # What chunks share is made again in each.
-    made = min(chunk[0], length) if chunk else length
+    made = min(frames or length, chunk[0] if chunk else length)
     seconds = _timed(compiled, made, plan)
     plan = dataclasses.replace(plan, seconds_per_frame=seconds)
   return plan
@@ -324,7 +325,8 @@ def _timed(compiled, made, plan) -> float:
   """Seconds for one frame, of `made` in one go."""
   def grey(leaf):
     if jnp.issubdtype(getattr(leaf, "dtype", float), jnp.integer):
-      return jnp.asarray(plan.size, leaf.dtype)  # A bucket's valid part.
+      # A bucket's valid part, or a clip's own length.
+      return jnp.asarray(plan.size if leaf.shape else made, leaf.dtype)
     filled = jnp.full(getattr(leaf, "shape", ()), 0.5, jnp.float32)
     return jax.device_put(filled, getattr(leaf, "sharding", None))
 

@@ -9,15 +9,18 @@ devices, and what flow or offsets may point into is gathered. So the frame's
 border is the only one, and every model is served, one without a halo as well.
 
 Lending a model's whole halo once, as tiles have it, was measured beside it:
-neighbours then compute that many rows twice. Compiled for 3840x2160 on 8
-devices (jax 0.10 and 0.12), each took, of what one device takes for all:
+neighbours then compute that many rows twice. Compiled for 8 devices and frames
+of 3840 columns and 2176 or 2304 rows, each took, of what one takes for all:
 
                        by XLA              by the halo, once
   FastDVDnet     1/8 work, 1/7 memory    1/5 work, 1/5 memory
   FITVNet        1/8 work, 1/6 memory    3/8 work, 3/8 memory
 
 with 136 and 177 exchanges of a few rows rather than 2. DnCNN, of a halo of 17
-rows, takes the same either way.
+rows, takes the same either way. Bands that are no multiple of the model's
+stride cost more: the 270 rows of 3840x2160 1/6 of FastDVDnet's work, 1/7 of its
+memory. NCFL, whose features flow may point into, gathers them: 1/8 of its work,
+but 5/9 of its memory there, and on two devices more than on one.
 
 XLA wants bands of equal height. So arrays that are split are filled up at the
 bottom with rows that a program cuts off before it does anything else.
