@@ -50,7 +50,7 @@ def _run(arguments):
   for name, size, frames in clips:
     made = plan.make(
         model, variables, size, frames=frames, tile=arguments.tile,
-        chunk=arguments.chunk, available=memory,
+        chunk=arguments.chunk, devices=arguments.devices, available=memory,
     )
     print(f"{name}: {made}")
 

@@ -254,7 +254,8 @@ def _shared(arguments):
       sigma=None if arguments.sigma is None else arguments.sigma / 255,
       noise=arguments.noise, strength=arguments.strength, cuts=arguments.cuts,
       tile=arguments.tile, verify_tiles=arguments.verify_tiles,
-      chunk=arguments.chunk, plot_noise=arguments.plot_noise,
+      chunk=arguments.chunk, devices=arguments.devices,
+      plot_noise=arguments.plot_noise,
   )
 
 
