@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vidrestore_jax import cli, models, released
-from vidrestore_jax.inference import exporting, streaming
+from vidrestore_jax.inference import exported_clip, exporting, streaming
 from vidrestore_jax.shapes import Restored
 
 NCFL = dict(
@@ -223,6 +223,14 @@ def test_the_readmes_example_and_the_script_beside_the_step_restore(step):
   np.testing.assert_allclose(
       np.load(step.parent / "example.npy")[0, 4:], streamed[2:-2], atol=1e-5
   )
+
+
+def test_the_script_refuses_what_would_be_restored_wrongly(step):
+  clip = np.zeros((1, 1, 8, 8, 3), np.float32)
+  with pytest.raises(ValueError, match="needs a sigma"):
+    exported_clip.restore(step, clip)
+  with pytest.raises(ValueError, match="got uint8: divide by 255"):
+    exported_clip.restore(step, clip.astype(np.uint8), 0.1)
 
 
 class _OfOneSize(nn.Module):

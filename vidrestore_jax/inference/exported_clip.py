@@ -34,15 +34,27 @@ def restore(folder, clip, sigma=None):
 
   Returns:
     float32 `[B, T, H * scale, W * scale, C]`, not clipped.
+
+  Raises:
+    ValueError: a clip of integers, or a sigma that the model does not take, or
+      needs.
   """
   folder = pathlib.Path(folder)
   card = json.loads((folder / "export.json").read_text())
+  if not np.issubdtype(clip.dtype, np.floating):
+    raise ValueError(
+        f"A clip is float32 in [0, 1], but got {clip.dtype}: divide by 255."
+    )
+  if (sigma is not None) != ("noise" in card):
+    verb = "takes no" if sigma is not None else "needs a"
+    raise ValueError(f"This model {verb} sigma, as its export.json says.")
   init, step = (
       jax.jit(export.deserialize((folder / name).read_bytes()).call)
       for name in ("init.jaxexport", "step.jaxexport")
   )
   around = [(0, 0), (card["lag"], card["lag"]), (0, 0), (0, 0), (0, 0)]
-  frames = np.moveaxis(np.pad(clip, around, mode=card["border"]), 1, 0)
+  frames = np.pad(clip.astype(np.float32), around, mode=card["border"])
+  frames = np.moveaxis(frames, 1, 0)
   noise = []
   if sigma is not None:
     shape = (*frames.shape[1:4], 1)
@@ -55,9 +67,9 @@ def restore(folder, clip, sigma=None):
 
 
 def main(noisy, output, sigma=None):
-  clip = np.load(noisy).astype(np.float32)
   sigma = None if sigma is None else float(sigma) / 255
-  np.save(output, restore(pathlib.Path(__file__).parent, clip, sigma))
+  restored = restore(pathlib.Path(__file__).parent, np.load(noisy), sigma)
+  np.save(output, restored)
 
 
 if __name__ == "__main__":

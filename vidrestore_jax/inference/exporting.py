@@ -80,6 +80,7 @@ def export(
 
   Raises:
     FileExistsError: the folder holds something.
+    FileNotFoundError: there is no released model.
     ValueError: as `lower` and `released.load`.
   """
   output = pathlib.Path(output)
@@ -139,9 +140,11 @@ def lower(
   given = {"frame": frame}
   if model.noise_map:
     given["noise"] = frame.update(shape=(batch, height, width, 1))
-  make = _recurrent if model.recurrent else _windowed
   try:
-    init, step = make(model, variables, frame)
+    if model.recurrent:
+      init, step = _recurrent(model, variables, frame)
+    else:
+      init, step = _windowed(model, variables)
     state = jax.eval_shape(init, frame)
     restored = jax.eval_shape(step, state, *given.values())[1]
     made = [
@@ -220,15 +223,13 @@ def _recurrent(model, variables, frame):
   return init, step
 
 
-def _windowed(model, variables, frame):
-  """The functions (init, step) of a windowed model, which is a cascade of one
-  stage or more.
+def _windowed(model, variables):
+  """The functions (init, step) of a windowed model: a cascade, if of one stage.
 
   `frames_i` `[B, 2 r, H, W, C]` are the last of what stage i, of radius r, was
   given; `noise` `[B, radius, H, W, 1]` the maps of the frames that are under
   way, since a stage is told that of the middle of its window.
   """
-  del frame
   radii = getattr(model, "stages", (model.radius,))
 
   def stage(index, window, noise):
