@@ -185,8 +185,7 @@ def test_a_video_is_made_and_restored(execute, tmp_path):
   assert "3 frames" in _text(cells["preview"])
   said = _text(cells["whole"])
   noise = re.search(r"noisy_restored.mp4: 6 frames. Noise of ([\d.]+)", said)
-  # Of 30 in RGB the luma holds 20, and 4:2:0 averages chroma's.
-  assert noise and abs(float(noise[1]) - 20) < 5
+  assert noise and abs(float(noise[1]) - 30) < 5
   kinds = [kind for out in cells["preview"].outputs
            for kind in out.get("data", {})]
   assert "text/html" in kinds  # The video, in the page.
