@@ -7,8 +7,9 @@ DIR ends with config.json, checkpoints/, metrics.jsonl, TensorBoard events,
 summary.json, report/ and model/. The same command goes on where the run was
 stopped; --mode=eval measures its newest checkpoint.
 
-Several processes (Slurm, Open MPI, TPU pods, or JAX_COORDINATOR_ADDRESS with
-JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the work and one DIR.
+Several processes (Slurm, Open MPI, GKE, a TPU pod with --multihost, or
+JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the
+work and one DIR. SIGTERM saves, and ends with status 143.
 """
 
 # Grain's worker processes import this file again, so that what takes seconds
@@ -33,6 +34,11 @@ def run(argv: list[str]):
   parser.add_argument(
       "--mode", default="train_and_eval", choices=("train_and_eval", "eval")
   )
+  parser.add_argument(
+      "--multihost",
+      action="store_true",
+      help="join the other hosts of a TPU pod",
+  )
   flags, overrides = parser.parse_known_args(argv)
 
   from experiments import configuration
@@ -40,11 +46,11 @@ def run(argv: list[str]):
   config = configuration.load(
       flags.config, configuration.parse_overrides(overrides)
   )
-  _set_up_jax()
+  from experiments import preemption, processes, train
 
-  from experiments import preemption, train
-
-  with preemption.listening() as notice:
+  processes.join(flags.multihost)
+  _keep_what_is_compiled()
+  with preemption.listening() as notice, processes.ending_together():
     train.run(
         config,
         flags.workdir,
@@ -54,27 +60,12 @@ def run(argv: list[str]):
     )
 
 
-def _set_up_jax():
-  """Joins the other processes, and keeps compiled programs for the next run."""
+def _keep_what_is_compiled():
+  """Keeps compiled programs for the next run."""
   import jax
 
-  env = os.environ
-  if (
-      "JAX_COORDINATOR_ADDRESS" in env
-      or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
-      or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-      or "," in env.get("TPU_WORKER_HOSTNAMES", "")
-  ):
-    given = {
-        name: int(env[f"JAX_{name.upper()}"])
-        for name in ("num_processes", "process_id")
-        if f"JAX_{name.upper()}" in env
-    }
-    # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(**given)
-  if "JAX_COMPILATION_CACHE_DIR" not in env:
-    caches = env.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     folder = pathlib.Path(caches) / "vidrestore_jax" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(folder))
 

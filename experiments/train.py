@@ -13,6 +13,7 @@ from experiments import (
     configuration,
     evaluation,
     preemption,
+    processes,
     report,
     validation,
 )
@@ -107,6 +108,7 @@ def _run_prepared(
   with (
       contextlib.closing(store) as checkpoints,
       contextlib.closing(iterator),
+      processes.ending_together(),
   ):
     state, step = checkpoints.restore(state, iterator)
     if step:
