@@ -8,14 +8,14 @@ summary.json, report/ and model/. The same command goes on where the run was
 stopped; --mode=eval measures its newest checkpoint. --profile traces five steps
 into DIR/profile, for TensorBoard or Perfetto.
 
-Several processes (Slurm, Open MPI, TPU pods, or JAX_COORDINATOR_ADDRESS with
-JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the work and one DIR.
+Several processes (Slurm, Open MPI, GKE, a TPU pod with --multihost, or
+JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the
+work and one DIR. SIGTERM saves, and ends with status 143.
 """
 
 # Grain's worker processes import this file again, so that what takes seconds
 # to import is imported by the functions that use it.
 import argparse
-import os
 import pathlib
 import shlex
 import sys
@@ -34,7 +34,16 @@ def run(argv: list[str]):
   parser.add_argument(
       "--mode", default="train_and_eval", choices=("train_and_eval", "eval")
   )
-  parser.add_argument("--profile", action="store_true")
+  parser.add_argument(
+      "--profile",
+      action="store_true",
+      help="trace five steps into DIR/profile",
+  )
+  parser.add_argument(
+      "--multihost",
+      action="store_true",
+      help="join the other hosts of a TPU pod",
+  )
   flags, overrides = parser.parse_known_args(argv)
 
   from experiments import configuration
@@ -42,11 +51,12 @@ def run(argv: list[str]):
   config = configuration.load(
       flags.config, configuration.parse_overrides(overrides)
   )
-  _set_up_jax()
+  from experiments import preemption, processes, train
+  from vidrestore_jax import compilation_cache
 
-  from experiments import preemption, train
-
-  with preemption.listening() as notice:
+  processes.join(flags.multihost)
+  compilation_cache.enable()
+  with preemption.listening() as notice, processes.ending_together():
     train.run(
         config,
         flags.workdir,
@@ -55,30 +65,6 @@ def run(argv: list[str]):
         profile=flags.profile,
         notice=notice,
     )
-
-
-def _set_up_jax():
-  """Joins the other processes, and keeps compiled programs for the next run."""
-  import jax
-
-  from vidrestore_jax import compilation_cache
-
-  env = os.environ
-  if (
-      "JAX_COORDINATOR_ADDRESS" in env
-      or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
-      or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-      or "," in env.get("TPU_WORKER_HOSTNAMES", "")
-  ):
-    given = {
-        name: int(env[f"JAX_{name.upper()}"])
-        for name in ("num_processes", "process_id")
-        if f"JAX_{name.upper()}" in env
-    }
-    # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(**given)
-  compilation_cache.enable()
 
 
 def main(argv: list[str] | None = None) -> int:

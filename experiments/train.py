@@ -13,6 +13,7 @@ from experiments import (
     configuration,
     evaluation,
     preemption,
+    processes,
     report,
     validation,
 )
@@ -115,6 +116,7 @@ def _run_prepared(
       contextlib.closing(store) as checkpoints,
       contextlib.closing(iterator),
       trace or contextlib.nullcontext(),
+      processes.ending_together(),
   ):
     state, step = checkpoints.restore(state, iterator)
     if step:
