@@ -19,9 +19,9 @@ KEPT = ("flow", "bits", "rate_map", "pre_denoised", "hr_features")
 # At little cost: a halo of 5 rows and a map of the noise; one of 80 rows, more
 # than a band has, in two stages; enlarging.
 FAST = [
-    ("dncnn", dict(depth=5, width=3, noise_map=True), (2, 3, 8)),
+    ("dncnn", dict(depth=5, width=3, noise_map=True), (3, 8)),
     ("fastdvdnet", dict(widths=(4, 4, 4), interm=2), (8,)),
-    ("vdsr", dict(scale=4, depth=4, width=4), (2, 3, 8)),
+    ("vdsr", dict(scale=4, depth=4, width=4), (2, 3)),
 ]
 TINY = test_tiles.TINY | {
     "basicvsr": [

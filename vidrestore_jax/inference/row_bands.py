@@ -153,11 +153,10 @@ def _filled(array, mesh, pad):
 
 
 def put(array, mesh: Mesh) -> Banded:
-  """Splits `[..., H, W, C]`, as float32 where it is of numpy, over devices."""
-  if isinstance(array, jax.Array):
-    filled = _filled(array, mesh, jnp.pad)
-  else:  # Each device is sent its own band.
-    filled = _filled(np.asarray(array, np.float32), mesh, np.pad)
+  """Splits `[..., H, W, C]`, of numpy or jax, over the devices."""
+  # Of numpy, each device is sent its band alone.
+  pad = np.pad if isinstance(array, np.ndarray) else jnp.pad
+  filled = _filled(array, mesh, pad)
   filled = jax.device_put(filled, _split(mesh, filled.ndim))
   return Banded(filled, array.shape[-3], mesh)
 

@@ -237,10 +237,12 @@ class _Run:
 
   def put(self, frame):
     """A `Frame` on the device, or split over them."""
+    if self.mesh is None:
+      return frame._replace(pixels=jnp.asarray(frame.pixels, jnp.float32))
+
     def put(array):
-      if self.mesh is None or isinstance(array, jax.Array):
-        array = jnp.asarray(array, jnp.float32)
-      return array if self.mesh is None else row_bands.put(array, self.mesh)
+      numbers = jnp if isinstance(array, jax.Array) else np
+      return row_bands.put(numbers.asarray(array, numbers.float32), self.mesh)
 
     sigma = put(frame.sigma) if np.ndim(frame.sigma) else frame.sigma
     return frame._replace(pixels=put(frame.pixels), sigma=sigma)
@@ -769,7 +771,7 @@ def _restored_clip(run, frames, length):
   """Restored of `Frame`s that are restored together, filled up to a length."""
   pixels = [frame.pixels for frame in frames]
   clip = _stacked(pixels + [pixels[-1]] * (length - len(pixels)))
-  own = jnp.int32(len(frames)) if _fillable(run.model) else None
+  own = np.int32(len(frames)) if _fillable(run.model) else None
   sigma = frames[0].sigma
   if sigma is not None:  # One map for them all.
     squares = [np.square(frame.sigma) for frame in frames]
