@@ -17,6 +17,8 @@ def base() -> ml_collections.ConfigDict:
   config.steps = 100_000
   config.batch_size = 16  # Over all devices.
   config.parallel = "jit"  # Or "pmap": how devices share the batch.
+  # Parts in which a batch is computed, one after another, to save memory.
+  config.accumulate = 1
   config.clip_length = 5
   config.patch_size = 128
   config.dtype = "float32"  # Of the computation; parameters stay float32.

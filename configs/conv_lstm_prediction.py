@@ -30,13 +30,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "init_from": {},
       "embedding": 64,
       "hidden": 64,
-      "remat": True,
+      "remat": "step",
   }
   config.task = {"name": "restoration", "degradation": None, "error": "mse"}
   config.optimizer = common.adamw(1e-3, weight_decay=0.0)
   common.vimeo_to_vid4(config)
   if variant == "demo":
-    config.model.update(hidden=8, remat=False)
+    config.model.update(hidden=8, remat="none")
     config.patch_size = 32
     ncfl_demo.on_clips(config, steps=300, batch_size=8, ema_decay=0.98)
   late(config)

@@ -36,6 +36,7 @@ def network(preset: str = "l") -> dict:
       # Pixels; a number bounds offsets that run away (see the metrics
       # offset_mean and offset_max), which the release can only warn of.
       "max_offset": None,
+      "remat": "none",
   }
 
 

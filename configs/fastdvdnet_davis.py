@@ -46,6 +46,7 @@ def network(**changes) -> dict:
       "noise_map": True,
       "batch_norm": True,
       "identity_start": False,
+      "remat": "none",
   } | changes
 
 

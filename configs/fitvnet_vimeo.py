@@ -88,6 +88,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "name": "fitvnet",
       "init_from": {"image": "", "video": ""},
       "noise_map": "sigma",
+      "remat": "none",
       "image": {
           # Table 6 with the one stride that it lacks, at 2b.
           "strides": ("1b", "2b", "3a", "4b", "6"),

@@ -130,7 +130,7 @@ def paper(
       "add_mean_back": True,
       "residual": True,
       "noise_map": noise_map,
-      "remat": False,
+      "remat": "none",
       # Six levels at full resolution give Table 1's GFLOPs.
       "motion": {"levels": 6, "align_corners": False, "normalize": False},
   }

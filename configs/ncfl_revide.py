@@ -65,6 +65,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.patch_size = 384
   # Nine times the pixels of the other sets: a step's activations are computed
   # twice rather than kept.
-  config.model.remat = True
+  config.model.remat = "step"
   common.paired_set(config, "revide")
   return config

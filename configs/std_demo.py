@@ -60,7 +60,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   del teacher["init_from"]
   config.task = std_vimeo.task(*weights, teacher=teacher, features=8)
   if variant == "":
-    config.task.conv_lstm.remat = False
+    config.task.conv_lstm.remat = "none"
     # A student trained alone has maps thirteen times the teacher's (root mean
     # squares of one batch), so that L_SD of raw ones is about scale first.
     config.task.normalize = "l2"

@@ -63,6 +63,7 @@ STUDENTS = {
         "interm": 30,
         "batch_norm": True,
         "identity_start": True,  # As the other students start: bicubic.
+        "remat": "none",
     },
     "vdsr": {"name": "vdsr", "depth": 20, "width": 64, "bias": True},
     "vespcn": {"name": "vespcn", "preset": "std_scale"},
@@ -126,7 +127,7 @@ def task(
       "conv_lstm": {
           "init_from": "",
           "features": features,
-          "remat": True,
+          "remat": "step",
           "trained": True,
       },
       "lambda_sd": lambda_sd,

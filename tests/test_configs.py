@@ -200,7 +200,7 @@ LITTLE = {
         "residual": True,
         "scattering": False,
         "standardize": (0.0, 1.0),
-        "remat": False,
+        "remat": "none",
         "motion": {"levels": 1, "widths": (4,), "kernel": 3},
     },
     "ncfl_clean": {

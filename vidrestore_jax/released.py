@@ -26,6 +26,8 @@ CARD = "model.json"
 WEIGHTS = "weights.safetensors"
 # The model that `vidrestore restore` takes unless told otherwise.
 PACKAGED = pathlib.Path(__file__).parent / "pretrained" / "restore_default"
+# What a model keeps in its backward pass is a matter of training it.
+_OF_TRAINING = ("remat",)
 FORMAT = 1  # Raised when a folder of today could no longer be read.
 
 
@@ -63,7 +65,9 @@ def save(
       path: np.asarray(array, order="C")
       for path, array in _flatten(variables).items()
   }
-  kwargs = _plain(kwargs)
+  kwargs = _plain(
+      {k: v for k, v in kwargs.items() if k not in _OF_TRAINING}
+  )
   _check(tensors, _build(name, kwargs, "The model to save"), "the variables")
   if not _is_replaceable(folder):
     raise FileExistsError(
@@ -262,6 +266,7 @@ def as_tuples(value):
 
 
 def _build(name, kwargs, origin):
+  kwargs = {k: v for k, v in kwargs.items() if k not in _OF_TRAINING}
   try:
     return models.build(name, **as_tuples(kwargs))
   except (TypeError, ValueError) as error:

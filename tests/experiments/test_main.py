@@ -216,10 +216,10 @@ def test_the_architecture_is_that_of_the_model_to_fine_tune(tmp_path):
       "configs/ncfl_folder.py", [("init_from", str(tmp_path / "model"))]
   )
   with other.unlocked():
-    other.model.remat = True
+    other.model.remat = "step"
   resolved = job.resolve(other, workdir)
-  assert resolved.model.remat is True
-  assert job.build(resolved).model == built.model.clone(remat=True)
+  assert resolved.model.remat == "step"
+  assert job.build(resolved).model == built.model.clone(remat="step")
   assert resolved.model.init_from.to_dict() == {"motion": ""}
   # The same command is the same config, also when the folder is gone.
   job.claim(workdir, resolved)
@@ -253,9 +253,9 @@ def test_values_that_the_model_to_fine_tune_overrules_are_refused(
 def test_values_that_change_only_the_speed_go_with_fine_tuning():
   config = configuration.load(
       "configs/ncfl_davis.py",
-      [("init_from", "x"), ("model.remat", "true"), ("dtype", "bfloat16")],
+      [("init_from", "x"), ("model.remat", "step"), ("dtype", "bfloat16")],
   )
-  assert config.model.remat is True
+  assert config.model.remat == "step"
 
 
 @pytest.mark.parametrize("variant", ["", ":pairs"])

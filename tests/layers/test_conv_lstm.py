@@ -120,7 +120,7 @@ def test_loop_and_recomputation_change_no_gradient():
 
   plain = gradient()
   assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain))
-  for other in (gradient(unroll=0), gradient(remat=True)):
+  for other in (gradient(unroll=0), gradient(remat="step")):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
         plain,

@@ -58,7 +58,7 @@ def test_clip_equals_step_by_step_without_the_quantiser(clip, noise):
   """Scanned, unrolled, rematerialised and streamed are one function."""
   variables = _init(build(feature_refiner="noq"), clip, noise)
   streamed = _steps(build(feature_refiner="noq"), variables, clip, noise)
-  for options in (dict(unroll=8), dict(unroll=1), dict(remat=True)):
+  for options in (dict(unroll=8), dict(unroll=1), dict(remat="step")):
     model = build(feature_refiner="noq", **options)
     whole = jax.jit(model.apply)(variables, clip, noise)
     np.testing.assert_allclose(whole.frames, streamed.frames, atol=1e-5)
@@ -96,7 +96,7 @@ def test_gradient_of_unrolled_scanned_and_rematerialised_agree(clip, noise):
     )(variables)
 
   expected = gradient(unroll=8)
-  for options in (dict(unroll=1), dict(unroll=8, remat=True)):
+  for options in (dict(unroll=1), dict(unroll=8, remat="step")):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-3),
         expected,

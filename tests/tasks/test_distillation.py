@@ -23,7 +23,7 @@ def _task(student=None, teacher=None, **changes):
   arguments = {
       "teacher": {"name": "vdsr", "init_from": ""} | (teacher or TEACHER),
       "conv_lstm": {
-          "init_from": "", "features": 2, "remat": False, "trained": True
+          "init_from": "", "features": 2, "remat": "none", "trained": True
       },
       "lambda_sd": 0.5,
       "lambda_td": 2.0,
@@ -263,7 +263,7 @@ def test_the_guard_holds_the_conv_lstm_and_nothing_else(monkeypatch):
 
 def test_a_conv_lstm_that_is_not_trained_is_frozen_from_the_start():
   arguments = {
-      "init_from": "", "features": 2, "remat": False, "trained": False
+      "init_from": "", "features": 2, "remat": "none", "trained": False
   }
   states, metrics = _train(_task(conv_lstm=arguments), 2)
   np.testing.assert_array_equal(_conv_lstm(states[0]), _conv_lstm(states[2]))
@@ -303,7 +303,7 @@ def test_what_does_not_go_together_is_refused():
       model=models.build("vdsr", **STUDENT | {"scale": 1}),
       teacher={"name": "dncnn", "init_from": "", "depth": 2, "width": 2},
       conv_lstm={
-          "init_from": "", "features": 2, "remat": False, "trained": True
+          "init_from": "", "features": 2, "remat": "none", "trained": True
       },
       lambda_sd=1.0,
       lambda_td=1.0,
@@ -341,7 +341,7 @@ def _pair(student, teacher):
       model=models.build(student, **MODELS.get(student, {})),
       teacher={"name": teacher, "init_from": "", **MODELS.get(teacher, {})},
       conv_lstm={
-          "init_from": "", "features": 2, "remat": False, "trained": True
+          "init_from": "", "features": 2, "remat": "none", "trained": True
       },
       lambda_sd=1.0,
       lambda_td=1.0,

@@ -22,6 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vidrestore_jax.layers.convolution import GroupedConv
+from vidrestore_jax.layers.recomputation import check_policy, scan_time
 from vidrestore_jax.shapes import check_rank
 
 
@@ -41,14 +42,14 @@ class ConvLSTM(nn.Module):
     features: channels of cell and hidden state.
     unroll: sequences up to this length are unrolled rather than scanned over:
       the gradient of a convolution inside a loop is slow on a CPU.
-    remat: recompute each step's gates in the backward pass.
+    remat: see `layers.recomputation`; "none", or "step" for the gates.
     dtype: compute dtype of the convolutions; gates and state are float32, since
       a cell sums over all of a sequence.
   """
 
   features: int
   unroll: int = 8
-  remat: bool = False
+  remat: str = "none"
   dtype: str = "float32"
 
   def setup(self):
@@ -69,6 +70,7 @@ class ConvLSTM(nn.Module):
       The pair (state after the last step, hidden states
       `[B, T, H, W, features]`).
     """
+    check_policy("ConvLSTM", self.remat, ("none", "step"))
     check_rank("sequence", sequence, "BTHWC")
     batch, length = sequence.shape[:2]
     # What the inputs alone give needs no loop.
@@ -79,19 +81,7 @@ class ConvLSTM(nn.Module):
       state = layer.advance(state, driven)
       return state, state.hidden
 
-    unrolled = length <= self.unroll
-    if self.remat:
-      body = nn.remat(body, prevent_cse=unrolled)
-    scan = nn.scan(
-        body,
-        variable_broadcast="params",
-        split_rngs={"params": False},
-        in_axes=1,
-        out_axes=1,
-        # 0 leaves no loop.
-        unroll=0 if unrolled else 1,
-    )
-    return scan(self, self.init_state(sequence[:, 0]), driven)
+    return scan_time(self, body, self.init_state(sequence[:, 0]), driven)
 
   def init_state(self, x):
     """The state of zeros before an input `x` `[B, H, W, C]`."""

@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import (
     Conv,
     kaiming_normal,
@@ -42,11 +43,13 @@ class ResTrunk(nn.Module):
     width: channels of the output.
     blocks: number of residual blocks.
     dtype: compute dtype.
+    remat: see `layers.recomputation`; "block" is each of them.
   """
 
   width: int
   blocks: int
   dtype: str = "float32"
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, x):
@@ -54,5 +57,6 @@ class ResTrunk(nn.Module):
     x = Conv(self.width, dtype=self.dtype, name="conv_in")(x)
     x = nn.leaky_relu(x, 0.1)
     for i in range(self.blocks):
-      x = ResBlock(self.dtype, residual_init, name=f"block_{i}")(x)
+      block = ResBlock(self.dtype, residual_init, name=f"block_{i}")
+      x = recomputation.run(block, x, recompute=self.remat == "block")
     return x

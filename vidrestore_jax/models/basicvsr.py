@@ -13,10 +13,11 @@ The online variant has h_f alone and so needs no frame to come.
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import Conv
+from vidrestore_jax.layers.recomputation import scan_time
 from vidrestore_jax.layers.reconstruction import SCALE, Reconstruction
 from vidrestore_jax.layers.resample import upsample_bilinear
 from vidrestore_jax.layers.residual import ResTrunk
@@ -43,6 +44,7 @@ class OnlineBasicVSR(nn.Module):
     unroll: clips up to this length are unrolled rather than scanned over, which
       trains faster on CPUs.
     dtype: compute dtype; flow is float32.
+    remat: see `layers.recomputation`; "block" is each residual one.
   """
 
   motion: nn.Module
@@ -50,6 +52,7 @@ class OnlineBasicVSR(nn.Module):
   blocks: int = 30
   unroll: int = 8
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = True
   recurrent = True
@@ -61,7 +64,7 @@ class OnlineBasicVSR(nn.Module):
   noise_map = False
 
   def setup(self):
-    self.forward_trunk = ResTrunk(self.width, self.blocks, self.dtype)
+    self.forward_trunk = self._trunk()
     self.fusion = Conv(self.width, 1, dtype=self.dtype)
     self.reconstruction = Reconstruction(self.width, self.dtype)
 
@@ -87,7 +90,10 @@ class OnlineBasicVSR(nn.Module):
     def body(model, state, frame):
       return model.step(state, frame, None)
 
-    return scan_time(self, body, self.init_state(clip[:, 0]), clip)
+    return scan_time(self, body, self.init_state(clip[:, 0]), clip)[1]
+
+  def _trunk(self):
+    return ResTrunk(self.width, self.blocks, self.dtype, self.remat)
 
   def init_state(self, frame):
     """The state before `frame` `[B, h, w, 3]`, the first one of a clip."""
@@ -134,7 +140,7 @@ class BasicVSR(OnlineBasicVSR):
 
   def setup(self):
     super().setup()
-    self.backward_trunk = ResTrunk(self.width, self.blocks, self.dtype)
+    self.backward_trunk = self._trunk()
 
   def __call__(self, clip, noise=None, *, length=None, train: bool = False):
     """Restores a clip, four times as large; see the online one.
@@ -155,7 +161,7 @@ class BasicVSR(OnlineBasicVSR):
     def body(model, nothing, inputs):
       return nothing, model._reconstruct(*inputs)
 
-    return scan_time(self, body, (), (clip, backward, forward))
+    return scan_time(self, body, (), (clip, backward, forward))[1]
 
   def features(self, clip, to_next, to_last, length=None):
     """What is handed backwards and forwards, `[B, T, h, w, width]` each.
@@ -183,42 +189,20 @@ class BasicVSR(OnlineBasicVSR):
       return step
 
     backward, forward = body("backward"), body("forward")
-    return (
-        scan_time(self, backward, nothing, (own, clip, to_next), reverse=True),
-        scan_time(self, forward, nothing, (own, clip, to_last)),
+    _, backward = scan_time(
+        self, backward, nothing, (own, clip, to_next), reverse=True
     )
+    _, forward = scan_time(self, forward, nothing, (own, clip, to_last))
+    return backward, forward
 
   def flows(self, clip):
     """See `neighbour_flows`."""
+    return recomputation.run(
+        self, clip, recompute=self.remat == "step", method="_flows"
+    )
+
+  def _flows(self, clip):
     return neighbour_flows(self.motion, clip)
-
-
-def scan_time(model, body, state, inputs, *, reverse: bool = False):
-  """The results of `body(model, state, input)` over the time axis, 1.
-
-  Args:
-    model: a module; clips up to its `unroll` frames leave no loop, since XLA
-      differentiates convolutions in one many times as slowly on a CPU.
-    body: to the pair (state, result).
-    state: before the first frame.
-    inputs: arrays `[B, T, ...]`.
-    reverse: from the last frame to the first.
-
-  Returns:
-    Results, `[B, T, ...]` each.
-  """
-  length = jax.tree.leaves(inputs)[0].shape[1]
-  scan = nn.scan(
-      body,
-      variable_broadcast="params",
-      split_rngs={"params": False},
-      in_axes=1,
-      out_axes=1,
-      reverse=reverse,
-      # 0 leaves no loop; as many as there are frames would leave one for one.
-      unroll=0 if length <= model.unroll else 1,
-  )
-  return scan(model, state, inputs)[1]
 
 
 def neighbour_flows(motion, clip):
@@ -248,6 +232,7 @@ def build(
     online: bool = False,
     motion: dict | None = None,
     unroll: int = 8,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> OnlineBasicVSR:
   """A BasicVSR; the defaults are the release's.
@@ -259,14 +244,26 @@ def build(
     motion: arguments of `models.spynet.build` other than the release's, which
       are those of SpyNet's published weights.
     unroll: longest clip that is unrolled instead of scanned over.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a dtype that does not exist, or what SpyNet refuses.
+    ValueError: a dtype or policy that does not exist, or what SpyNet refuses.
   """
   check_dtype("BasicVSR", dtype)
-  published = dict(align_corners=True, normalize=True, dtype=dtype)
+  recomputation.check_policy("BasicVSR", remat)
+  published = dict(
+      align_corners=True,
+      normalize=True,
+      remat=recomputation.of_parts(remat),
+      dtype=dtype,
+  )
   kind = OnlineBasicVSR if online else BasicVSR
   return kind(
-      spynet.build(**published | (motion or {})), width, blocks, unroll, dtype
+      spynet.build(**published | (motion or {})),
+      width,
+      blocks,
+      unroll,
+      dtype,
+      remat,
   )

@@ -22,14 +22,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import Conv
 from vidrestore_jax.layers.deformable_convolution import DeformableConv
+from vidrestore_jax.layers.recomputation import scan_time
 from vidrestore_jax.layers.reconstruction import SCALE, Reconstruction
 from vidrestore_jax.layers.resample import upsample_bilinear
 from vidrestore_jax.layers.residual import ResTrunk
 from vidrestore_jax.layers.warp import backward_warp
 from vidrestore_jax.models import spynet
-from vidrestore_jax.models.basicvsr import neighbour_flows, scan_time
+from vidrestore_jax.models.basicvsr import neighbour_flows
 from vidrestore_jax.shapes import (
     check_channels,
     check_dtype,
@@ -98,6 +100,8 @@ class BasicVSRPlusPlus(nn.Module):
     unroll: clips up to this length are unrolled rather than scanned over; see
       `build`.
     dtype: compute dtype; flow and offsets are float32.
+    remat: see `layers.recomputation`; "block" is each residual one and each
+      alignment.
   """
 
   motion: nn.Module
@@ -107,6 +111,7 @@ class BasicVSRPlusPlus(nn.Module):
   max_offset: float = 10.0
   unroll: int = 8
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -129,7 +134,9 @@ class BasicVSRPlusPlus(nn.Module):
 
   def setup(self):
     conv = functools.partial(Conv, self.width, stride=2, dtype=self.dtype)
-    trunk = functools.partial(ResTrunk, self.width, dtype=self.dtype)
+    trunk = functools.partial(
+        ResTrunk, self.width, dtype=self.dtype, remat=self.remat
+    )
     self.shrink = [] if self.low_resolution else [conv() for _ in range(2)]
     self.extraction = trunk(_ENDS)
     self.align = {
@@ -173,6 +180,11 @@ class BasicVSRPlusPlus(nn.Module):
     """See `basicvsr.neighbour_flows`; of the smaller frames."""
     if not self.low_resolution:
       clip = bicubic_quarter(clip)
+    return recomputation.run(
+        self, clip, recompute=self.remat == "step", method="_flows"
+    )
+
+  def _flows(self, clip):
     return neighbour_flows(self.motion, clip)
 
   def features(self, clip, to_next, to_last, length=None):
@@ -194,7 +206,7 @@ class BasicVSRPlusPlus(nn.Module):
         x = _leaky(conv(x))
       return nothing, model.extraction(x)
 
-    found = {"spatial": scan_time(self, extract, (), clip)}
+    found = {"spatial": scan_time(self, extract, (), clip)[1]}
     sizes = []
     for name in PASSES:
       backward = name.startswith("backward")
@@ -223,7 +235,7 @@ class BasicVSRPlusPlus(nn.Module):
       x = model.fusion(jnp.concatenate(parts, -1))
       return nothing, model.reconstruction(x, base)
 
-    return scan_time(self, body, (), (clip, *features.values()))
+    return scan_time(self, body, (), (clip, *features.values()))[1]
 
   def _propagate(self, name, length, *inputs):
     """One pass over features `[B, T, ...]` and flows `[B, T - 1, ...]`."""
@@ -241,7 +253,13 @@ class BasicVSRPlusPlus(nn.Module):
 
     def body(model, state, inputs):
       index, flow_1, flow_2, current, *earlier = inputs
-      found = model.align[name](current, state, (flow_1, flow_2))
+      found = recomputation.run(
+          model.align[name],
+          current,
+          state,
+          (flow_1, flow_2),
+          recompute=model.remat == "block",
+      )
       own = (index >= 0) & (index < length)
       # Of nothing it would make its bias.
       aligned, size = jax.tree.map(
@@ -255,7 +273,7 @@ class BasicVSRPlusPlus(nn.Module):
 
     nothing = jnp.zeros_like(features[0][:, 0])
     inputs = (index, flow_1, flow_2, *features)
-    return scan_time(self, body, (nothing, nothing), inputs)
+    return scan_time(self, body, (nothing, nothing), inputs)[1]
 
 
 def _over(x, array):
@@ -307,6 +325,7 @@ def build(
     max_offset: float = 10.0,
     motion: dict | None = None,
     unroll: int = 8,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> BasicVSRPlusPlus:
   """A BasicVSR++; the defaults are the release's for super-resolution.
@@ -323,13 +342,15 @@ def build(
       gradient of four frames so takes a fifth of the time and compilation a
       third more; without a gradient a scan is as fast and compiles in half the
       time, and compilation does not grow with the clip.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a dtype that does not exist, a width that does not split into
-      the groups, a bound of zero, or what SpyNet refuses.
+    ValueError: a dtype or policy that does not exist, a width that does not
+      split into the groups, a bound of zero, or what SpyNet refuses.
   """
   check_dtype("BasicVSR++", dtype)
+  recomputation.check_policy("BasicVSR++", remat)
   if 2 * width % _GROUPS:
     raise ValueError(
         f"BasicVSR++ aligns two features in {_GROUPS} groups, so its width is a"
@@ -339,7 +360,12 @@ def build(
     raise ValueError(
         f"BasicVSR++'s max_offset is above 0 pixels, but got {max_offset}."
     )
-  published = dict(align_corners=True, normalize=True, dtype=dtype)
+  published = dict(
+      align_corners=True,
+      normalize=True,
+      remat=recomputation.of_parts(remat),
+      dtype=dtype,
+  )
   return BasicVSRPlusPlus(
       spynet.build(**published | (motion or {})),
       width,
@@ -348,4 +374,5 @@ def build(
       max_offset,
       unroll,
       dtype,
+      remat,
   )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from vidrestore_jax.layers.conv_lstm import ConvLSTM
 from vidrestore_jax.layers.convolution import Conv, small_normal
+from vidrestore_jax.layers.recomputation import check_policy
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -98,7 +99,7 @@ def build(
     embedding: int = 64,
     hidden: int = 64,
     channels: int = 3,
-    remat: bool = False,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> FramePredictor:
   """A frame predictor.
@@ -108,12 +109,13 @@ def build(
       the ConvLSTM is to compare.
     hidden: channels of the ConvLSTM.
     channels: of a frame.
-    remat: recompute the gates in the backward pass.
+    remat: see `layers.recomputation`; "none", or "step" for the gates.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a dtype that does not exist.
+    ValueError: a dtype or a policy that does not exist.
   """
   check_dtype("FramePredictor", dtype)
+  check_policy("FramePredictor", remat, ("none", "step"))
   conv_lstm = ConvLSTM(hidden, remat=remat, dtype=dtype)
   return FramePredictor(conv_lstm, embedding, channels, dtype)

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vidrestore_jax.layers import whole_batch
+from vidrestore_jax.layers import recomputation, whole_batch
 from vidrestore_jax.layers.convolution import (
     Conv,
     SpaceTimeConv,
@@ -105,6 +105,7 @@ class DUF(nn.Module):
     channels: of a frame; all are filtered alike.
     epsilon: of the batch normalisation.
     dtype: compute dtype; statistics and filters are float32.
+    remat: see `layers.recomputation`; "none", or "block" for each dense one.
   """
 
   blocks: int = 21
@@ -113,6 +114,7 @@ class DUF(nn.Module):
   channels: int = 3
   epsilon: float = 1e-5
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -154,13 +156,16 @@ class DUF(nn.Module):
 
     x = conv(_WIDTH, 3, "entry")(window.astype(self.dtype))
     for i in range(self.blocks + self.radius):
-      x = DenseBlock(
+      block = DenseBlock(
           self.growth,
           pad_time=i < self.blocks,
           epsilon=self.epsilon,
           dtype=self.dtype,
           name=f"dense_{i}",
-      )(x, train=train)
+      )
+      x = recomputation.run(
+          block, x, recompute=self.remat == "block", train=train
+      )
     x = Norm(self.epsilon, self.dtype, name="norm")(x[:, 0], train=train)
     x = nn.relu(conv(_HEAD, 3, "head")(x))
 
@@ -190,6 +195,7 @@ def build(
     scale: int = 4,
     channels: int = 3,
     epsilon: float = 1e-5,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> DUF:
   """A DUF of the paper's three sizes.
@@ -200,16 +206,25 @@ def build(
     channels: of a frame.
     epsilon: of the batch normalisation: 1e-3 for weights of the release, which
       is of TensorFlow, 1e-5 for those that PyTorch trained.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a number of layers, a scale or a dtype that does not exist.
+    ValueError: a number of layers, a scale, a dtype or a policy that does not
+      exist.
   """
   check_dtype("DUF", dtype)
+  recomputation.check_policy("DUF", remat, ("none", "block"))
   check_choice("DUF's number of layers", layers, tuple(LAYERS))
   if scale < 2:
     raise ValueError(f"DUF enlarges by 2 or more, but got scale={scale}.")
   blocks, growth = LAYERS[layers]
   return DUF(
-      blocks, growth, scale, channels, epsilon=epsilon, dtype=dtype
+      blocks,
+      growth,
+      scale,
+      channels,
+      epsilon=epsilon,
+      dtype=dtype,
+      remat=remat,
   )

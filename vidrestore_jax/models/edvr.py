@@ -20,6 +20,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import Conv
 from vidrestore_jax.layers.deformable_convolution import (
     DeformableConv,
@@ -165,6 +166,8 @@ class EDVR(nn.Module):
     max_offset: bound of the offsets in pixels, None for none.
     channels: of a frame.
     dtype: compute dtype; offsets are float32.
+    remat: see `layers.recomputation`; a step is the pyramid, the alignment, the
+      fusion, the blocks behind it or the enlargement, a block a residual one.
   """
 
   frames: int = 7
@@ -177,6 +180,7 @@ class EDVR(nn.Module):
   max_offset: float | None = None
   channels: int = 3
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -211,8 +215,11 @@ class EDVR(nn.Module):
     check_window("EDVR", window, self.frames, self.channels)
     check_multiple("EDVR", *window.shape[2:4], self.stride)
     check_noise("EDVR", noise, False, ())
-    conv = functools.partial(Conv, self.width, dtype=self.dtype)
-    pyramid = self._pyramid(conv, window.reshape(-1, *window.shape[2:]))
+    stage = functools.partial(
+        recomputation.run, recompute=self.remat == "step"
+    )
+    frames = window.reshape(-1, *window.shape[2:])
+    pyramid = stage(self, frames, method="_pyramid")
 
     def references(level):
       """The middle frame's features, once for each frame."""
@@ -220,23 +227,25 @@ class EDVR(nn.Module):
       middle = level[:, self.radius][:, None]
       return jnp.broadcast_to(middle, level.shape).reshape(-1, *level.shape[2:])
 
-    aligned, size = Alignment(
+    align = Alignment(
         self.width,
         self.deformable_groups,
         self.max_offset,
         self.dtype,
         name="pcd_align",
-    )(pyramid, list(map(references, pyramid)))
+    )
+    aligned, size = stage(align, pyramid, list(map(references, pyramid)))
     aligned = aligned.reshape(-1, self.frames, *aligned.shape[1:])
     if self.tsa:
-      x = Fusion(self.width, self.dtype, name="fusion")(aligned)
+      x = stage(Fusion(self.width, self.dtype, name="fusion"), aligned)
     else:
-      x = conv(1, name="fusion")(_frames_to_channels(aligned))
-    x = self._blocks("reconstruction", self.reconstruction_blocks, x)
+      mix = Conv(self.width, 1, dtype=self.dtype, name="fusion")
+      x = mix(_frames_to_channels(aligned))
+    x = stage(self, x, method="_reconstruct")
     middle = window[:, self.radius].astype(jnp.float32)
-    restored = Reconstruction(self.width, self.dtype, name="upsampling")(
-        x, UPSAMPLING[self.upsample](middle, self.scale)
-    )
+    enlarge = Reconstruction(self.width, self.dtype, name="upsampling")
+    base = UPSAMPLING[self.upsample](middle, self.scale)
+    restored = stage(enlarge, x, base)
     mean, largest = (part.reshape(-1, self.frames) for part in size)
     reach = {
         "offset_mean": mean.mean(1),
@@ -244,8 +253,9 @@ class EDVR(nn.Module):
     }
     return restored._replace(aux=restored.aux | reach)
 
-  def _pyramid(self, conv, frames):
+  def _pyramid(self, frames):
     """The features of frames [N, h, w, C], the finest level first."""
+    conv = functools.partial(Conv, self.width, dtype=self.dtype)
     x = _leaky(conv(name="conv_first")(frames.astype(self.dtype)))
     levels = [self._blocks("feature_extraction", self.extraction_blocks, x)]
     for i in range(2, _LEVELS + 1):
@@ -253,9 +263,13 @@ class EDVR(nn.Module):
       levels.append(_leaky(conv(name=f"conv_l{i}_2")(x)))
     return levels
 
+  def _reconstruct(self, x):
+    return self._blocks("reconstruction", self.reconstruction_blocks, x)
+
   def _blocks(self, name, count, x):
     for i in range(count):
-      x = ResBlock(self.dtype, residual_init, name=f"{name}_{i}")(x)
+      block = ResBlock(self.dtype, residual_init, name=f"{name}_{i}")
+      x = recomputation.run(block, x, recompute=self.remat == "block")
     return x
 
 
@@ -296,6 +310,7 @@ def build(
     upsample: str = "bilinear",
     max_offset: float | None = None,
     channels: int = 3,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> EDVR:
   """An EDVR; the defaults are the release's for Vimeo-90K.
@@ -314,6 +329,7 @@ def build(
     max_offset: bound of the offsets in pixels, softly approached, for training
       that diverges otherwise; None as in the release.
     channels: of a frame.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
@@ -323,6 +339,7 @@ def build(
   check_choice("EDVR's preset", preset, PRESETS)
   check_choice("EDVR's upsample", upsample, UPSAMPLING)
   check_dtype("EDVR", dtype)
+  recomputation.check_policy("EDVR", remat)
   sizes = dict(PRESETS[preset])
   if width is not None:
     sizes["width"] = width
@@ -352,4 +369,5 @@ def build(
       max_offset=max_offset,
       channels=channels,
       dtype=dtype,
+      remat=remat,
   )

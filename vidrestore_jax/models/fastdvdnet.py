@@ -15,7 +15,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers import whole_batch
+from vidrestore_jax.layers import recomputation, whole_batch
 from vidrestore_jax.layers.convolution import (
     GroupedConv,
     kaiming_normal,
@@ -98,6 +98,7 @@ class DenBlock(nn.Module):
     identity_start: the last kernel starts so small that the middle frame is
       handed on. As released, that takes hundreds of steps to learn.
     trunk: it ends before its last convolution, for a head of another kind.
+    remat: see `layers.recomputation`; "block" is each ConvBlock.
   """
 
   widths: tuple[int, int, int] = (32, 64, 128)
@@ -106,6 +107,7 @@ class DenBlock(nn.Module):
   dtype: str = "float32"
   identity_start: bool = False
   trunk: bool = False
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, triplet, noise, *, train: bool = False):
@@ -126,6 +128,9 @@ class DenBlock(nn.Module):
           f" shape {tuple(triplet.shape)}."
       )
     fine, middle, coarse = self.widths
+    run = functools.partial(
+        recomputation.run, recompute=self.remat == "block", train=train
+    )
     block = functools.partial(
         ConvBlock, batch_norm=self.batch_norm, dtype=self.dtype
     )
@@ -134,19 +139,20 @@ class DenBlock(nn.Module):
       x += [triplet[:, i]] if noise is None else [triplet[:, i], noise]
     x = jnp.concatenate(x, -1).astype(self.dtype)
     mix = block((_TRIPLET * self.interm, fine), groups=_TRIPLET, name="inc")
-    full = mix(x, train=train)
-    half = block((middle,) * 3, stride=2, name="downc0")(full, train=train)
-    x = block((coarse,) * 3, stride=2, name="downc1")(half, train=train)
+    full = run(mix, x)
+    half = run(block((middle,) * 3, stride=2, name="downc0"), full)
+    x = run(block((coarse,) * 3, stride=2, name="downc1"), half)
     up = functools.partial(block, linear_end=True)
-    x = up((coarse, coarse, 4 * middle), name="upc2")(x, train=train)
+    x = run(up((coarse, coarse, 4 * middle), name="upc2"), x)
     x = half + depth_to_space(x)
-    x = up((middle, middle, 4 * fine), name="upc1")(x, train=train)
+    x = run(up((middle, middle, 4 * fine), name="upc1"), x)
     x = full + depth_to_space(x)
     if self.trunk:
-      return block((fine,), name="outc")(x, train=train)
-    noise_found = up(
+      return run(block((fine,), name="outc"), x)
+    last = up(
         (fine, triplet.shape[-1]), small_end=self.identity_start, name="outc"
-    )(x, train=train)
+    )
+    noise_found = run(last, x)
     middle_frame = triplet[:, _TRIPLET // 2].astype(jnp.float32)
     return middle_frame - noise_found.astype(jnp.float32)
 
@@ -162,6 +168,8 @@ class FastDVDnet(nn.Module):
     batch_norm: False puts biases in the normalisation's place.
     dtype: compute dtype.
     identity_start: before training the middle frame is handed on.
+    remat: see `layers.recomputation`; a step is a DenBlock, a block a
+      ConvBlock.
   """
 
   channels: int = 3
@@ -171,6 +179,7 @@ class FastDVDnet(nn.Module):
   batch_norm: bool = True
   dtype: str = "float32"
   identity_start: bool = False
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -189,6 +198,7 @@ class FastDVDnet(nn.Module):
             self.batch_norm,
             self.dtype,
             self.identity_start,
+            remat=recomputation.of_parts(self.remat),
         )
         for _ in range(2)
     )
@@ -240,7 +250,9 @@ class FastDVDnet(nn.Module):
     shape = (window.shape[0], *window.shape[2:4], 1)
     check_noise("FastDVDnet", noise, self.noise_map, shape)
     block = (self.temp1, self.temp2)[index]
-    return block(window, noise, train=train)
+    return recomputation.run(
+        block, window, noise, recompute=self.remat == "step", train=train
+    )
 
 
 def build(
@@ -252,6 +264,7 @@ def build(
     batch_norm: bool = True,
     dtype: str = "float32",
     identity_start: bool = False,
+    remat: str = "none",
 ) -> FastDVDnet:
   """A FastDVDnet; the defaults are the released network.
 
@@ -264,11 +277,13 @@ def build(
     dtype: compute dtype, "float32" or "bfloat16".
     identity_start: before training the middle frame is handed on, for short
       runs.
+    remat: see `layers.recomputation`.
 
   Raises:
-    ValueError: not three widths, or a dtype that does not exist.
+    ValueError: not three widths, or a dtype or policy that does not exist.
   """
   check_dtype("FastDVDnet", dtype)
+  recomputation.check_policy("FastDVDnet", remat)
   if len(widths) != 3:
     raise ValueError(
         f"FastDVDnet has three scales, but got the widths {tuple(widths)}."
@@ -281,4 +296,5 @@ def build(
       batch_norm,
       dtype,
       identity_start,
+      remat,
   )

@@ -26,6 +26,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import (
     Conv,
     SubPixelConv,
@@ -102,6 +103,8 @@ class FastDVDnetVSR(nn.Module):
     batch_norm: False puts biases in the normalisation's place.
     dtype: compute dtype.
     identity_start: before training the bicubic of the middle frame comes out.
+    remat: see `layers.recomputation`; a step is a DenBlock or the head, a block
+      a ConvBlock.
   """
 
   head: str = "b"
@@ -112,6 +115,7 @@ class FastDVDnetVSR(nn.Module):
   batch_norm: bool = True
   dtype: str = "float32"
   identity_start: bool = False
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -134,6 +138,7 @@ class FastDVDnetVSR(nn.Module):
         self.batch_norm,
         self.dtype,
         self.identity_start,
+        remat=recomputation.of_parts(self.remat),
     )
     self.temp1, self.temp2 = block(), block(trunk=True)
     before, behind, _ = HEADS[self.head]
@@ -167,12 +172,15 @@ class FastDVDnetVSR(nn.Module):
     check_noise("FastDVDnetVSR", noise, False, ())
     # One after another, so that in training each triplet is normalised by
     # statistics of its own, as in FastDVDnet.
+    step = functools.partial(
+        recomputation.run, recompute=self.remat == "step"
+    )
     first = [
-        self.temp1(window[:, middle - k :: k][:, :3], None, train=train)
+        step(self.temp1, window[:, middle - k :: k][:, :3], None, train=train)
         for k in (3, 2, 1)
     ]
-    features = self.temp2(jnp.stack(first, 1), None, train=train)
-    residual, hr_features = self.up(features)
+    features = step(self.temp2, jnp.stack(first, 1), None, train=train)
+    residual, hr_features = step(self.up, features)
     large = bicubic_resize(window[:, middle].astype(jnp.float32), self.scale)
     return Restored(
         large + residual.astype(jnp.float32), {"hr_features": hr_features}
@@ -189,12 +197,15 @@ def build(
     batch_norm: bool = True,
     dtype: str = "float32",
     identity_start: bool = False,
+    remat: str = "none",
 ) -> FastDVDnetVSR:
   """A FastDVDnet for super-resolution; see the class for the arguments.
 
   Raises:
-    ValueError: a head or a dtype that does not exist, or not three widths.
+    ValueError: a head, a dtype or a policy that does not exist, or not three
+      widths.
   """
+  recomputation.check_policy("FastDVDnetVSR", remat)
   check_dtype("FastDVDnetVSR", dtype)
   check_choice("FastDVDnetVSR's head", head, HEADS)
   if len(widths) != 3:
@@ -210,4 +221,5 @@ def build(
       batch_norm,
       dtype,
       identity_start,
+      remat,
   )

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vidrestore_jax import models
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.models import fastdvdnet, noise2noise
 from vidrestore_jax.shapes import Restored, check_noise, check_rank
 
@@ -29,11 +30,14 @@ class FITVNet(nn.Module):
     image: the first stage Psi, a Noise2Noise.
     video: the second stage Phi, a FastDVDnet.
     blind: whether Phi's noise map is all zero, and the model told no level.
+    remat: see `layers.recomputation`; Psi is a step, Phi has a policy of its
+      own.
   """
 
   image: nn.Module
   video: nn.Module
   blind: bool = False
+  remat: str = "none"
 
   restores = True
   recurrent = False
@@ -81,7 +85,12 @@ class FITVNet(nn.Module):
     check_rank("window", window, "BTHWC")
     noise = self._level(window, noise)
     batch, length, *size = window.shape
-    frames = self.image.denoise(window.reshape(batch * length, *size))
+    frames = recomputation.run(
+        self.image,
+        window.reshape(batch * length, *size),
+        recompute=self.remat == "step",
+        method="denoise",
+    )
     frames = frames.reshape(window.shape)
     restored = self.video(frames, noise, train=train)
     return Restored(restored.frames, {"pre_denoised": frames})
@@ -134,6 +143,7 @@ def build(
     video: dict | None = None,
     noise_map: str = "sigma",
     channels: int = 3,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> FITVNet:
   """A FITVNet; the defaults are the paper's network.
@@ -144,19 +154,22 @@ def build(
     noise_map: what Phi's map holds, "sigma", the level of the noise that was
       added, or "zero", for a blind model.
     channels: of a frame.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a name, a dtype or an argument that does not exist.
+    ValueError: a name, a dtype, a policy or an argument that does not exist.
   """
   if noise_map not in NOISE_MAPS:
     raise ValueError(
         f"FITVNet's noise_map is one of {', '.join(NOISE_MAPS)}, but got"
         f" {noise_map!r}."
     )
+  recomputation.check_policy("FITVNet", remat)
   shared = {"channels": channels, "dtype": dtype}
   return FITVNet(
       models.build("noise2noise", **shared | (image or {})),
-      models.build("fastdvdnet", **shared | (video or {})),
+      models.build("fastdvdnet", **shared | {"remat": remat} | (video or {})),
       blind=noise_map == "zero",
+      remat=remat,
   )

@@ -15,6 +15,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import (
     Conv,
     SubPixelConv,
@@ -208,6 +209,7 @@ class FeatureAttention(nn.Module):
   blocks: int = 4
   middle_blocks: int = 12
   dtype: str = "float32"
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, frame, feature):
@@ -215,7 +217,8 @@ class FeatureAttention(nn.Module):
 
     def blocks(name, count, x):
       for i in range(count):
-        x = ResBlock(dtype=self.dtype, name=f"{name}_{i}")(x)
+        block = ResBlock(dtype=self.dtype, name=f"{name}_{i}")
+        x = recomputation.run(block, x, recompute=self.remat == "block")
       return x
 
     x = jnp.concatenate([frame.astype(feature.dtype), feature], -1)
@@ -349,7 +352,8 @@ class NCFL(nn.Module):
       channels (FFDNet, arXiv:1710.04026); 1 is the paper's network.
     unroll: clips up to this length are unrolled rather than scanned over:
       the gradient of a convolution inside a loop is slow on a CPU.
-    remat: recompute each step's activations in the backward pass.
+    remat: see `layers.recomputation`; a block is each ResBlock, CAB, level of
+      the motion, refiner of it and compression.
     dtype: compute dtype.
   """
 
@@ -367,7 +371,7 @@ class NCFL(nn.Module):
   noise_map: bool = True
   fold: int = 1
   unroll: int = 8
-  remat: bool = False
+  remat: str = "none"
   dtype: str = "float32"
 
   restores = True
@@ -399,19 +403,8 @@ class NCFL(nn.Module):
     def body(model, state, frame):
       return model.step(state, frame, noise)
 
-    if self.remat:
-      body = nn.remat(body, prevent_cse=clip.shape[1] <= self.unroll)
-    scan = nn.scan(
-        body,
-        variable_broadcast="params",
-        split_rngs={"params": False},
-        in_axes=1,
-        out_axes=1,
-        # 0 leaves no loop; as many as there are frames would leave one for one.
-        unroll=0 if clip.shape[1] <= self.unroll else 1,
-    )
-    _, restored = scan(self, self.init_state(clip[:, 0]), clip)
-    return restored
+    first = self.init_state(clip[:, 0])
+    return recomputation.scan_time(self, body, first, clip)[1]
 
   def init_state(self, frame):
     """The state before `frame` `[B, H, W, C]`, the first one of a clip.
@@ -439,10 +432,13 @@ class NCFL(nn.Module):
     check_multiple("NCFL", *frame.shape[1:3], self.stride)
     check_noise("NCFL", noise, self.noise_map, (*frame.shape[:3], 1))
 
+    block = functools.partial(
+        recomputation.run, recompute=self.remat == "block"
+    )
     guide = self._guide(frame)
     flow = self.motion(guide, state["guide"])
     if self.motion_refiner is not None:
-      flow = self.motion_refiner(flow)
+      flow = block(self.motion_refiner, flow)
     feature = backward_warp(state["feature"], flow)
 
     mean, deviation = self.standardize
@@ -458,11 +454,11 @@ class NCFL(nn.Module):
       feature = feature * self.attention(observed, feature)
     aux = {"flow": flow}
     if self.compression is not None:
-      feature, bits = self.compression(feature)
+      feature, bits = block(self.compression, feature)
       if bits is not None:
         aux |= {"bits": bits.sum((1, 2, 3)), "rate_map": bits.sum(-1)}
     if self.feature_refiner is not None:
-      feature = self.feature_refiner(feature)
+      feature = block(self.feature_refiner, feature)
 
     output, feature = self.restoration(
         jnp.concatenate([observed, feature], -1)
@@ -524,7 +520,7 @@ def build(
     noise_map: bool = True,
     fold: int = 1,
     unroll: int = 8,
-    remat: bool = False,
+    remat: str = "none",
     dtype: str = "float32",
 ) -> NCFL:
   """NCFL from names and numbers.
@@ -574,12 +570,12 @@ def build(
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over.
-    remat: recompute activations in the backward pass.
+    remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 
   Raises:
-    ValueError: a name or dtype that does not exist, channels other than 3 or
-      4, scattering with a residual, a deviation that is not above 0.
+    ValueError: a name, dtype or policy that does not exist, channels other
+      than 3 or 4, scattering with a residual, a deviation that is not above 0.
   """
   check_choice("NCFL's preset", preset, PRESETS)
   check_choice("NCFL's motion_refiner", motion_refiner, MOTION_REFINERS)
@@ -587,6 +583,8 @@ def build(
   check_choice("NCFL's distribution", distribution, INTERVALS)
   check_choice("NCFL's channels", channels, (3, 4))
   check_dtype("NCFL", dtype)
+  recomputation.check_policy("NCFL", remat)
+  within = recomputation.of_parts(remat)
   given = dict(
       feature_channels=feature_channels,
       upsample=upsample,
@@ -644,9 +642,12 @@ def build(
       chosen["attention_blocks"],
       chosen["attention_middle_blocks"],
       dtype,
+      within,
   )
   return NCFL(
-      motion=spynet.build(**{"dtype": dtype, **(motion or {})}),
+      motion=spynet.build(
+          **{"dtype": dtype, "remat": within, **(motion or {})}
+      ),
       motion_refiner=refiners[motion_refiner],
       attention=feature_attention if attention else None,
       compression=compression if feature_refiner in ("ncfl", "noq") else None,
@@ -662,6 +663,7 @@ def build(
           reduction,
           dtype,
           frame_channels=channels + CUES if scattering else folded,
+          remat=within,
       ),
       channels=channels,
       feature_channels=chosen["feature_channels"],

@@ -8,6 +8,7 @@ far, and a small network predicts what is missing.
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import Conv
 from vidrestore_jax.layers.resample import (
     average_pool,
@@ -67,6 +68,7 @@ class SpyNet(nn.Module):
     widths: channels of each level's hidden layers.
     kernel: width of each level's square kernels.
     dtype: compute dtype; the flow itself is float32.
+    remat: see `layers.recomputation`; "none", or "block" for each level.
   """
 
   levels: int = 6
@@ -75,6 +77,7 @@ class SpyNet(nn.Module):
   widths: tuple[int, ...] = (32, 64, 32, 16)
   kernel: int = 7
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = False  # Not a restoration model: it returns flow.
   recurrent = False
@@ -137,7 +140,11 @@ class SpyNet(nn.Module):
         flow = 2 * upsample_bilinear(flow, align_corners=self.align_corners)
       warped = backward_warp(references[level], flow)
       features = (currents[level], warped, flow.astype(warped.dtype))
-      flow = flow + self.level[level](jnp.concatenate(features, -1))
+      flow = flow + recomputation.run(
+          self.level[level],
+          jnp.concatenate(features, -1),
+          recompute=self.remat == "block",
+      )
       flows.append(flow)
     return flows
 
@@ -158,15 +165,20 @@ def build(
     widths: tuple[int, ...] = (32, 64, 32, 16),
     kernel: int = 7,
     dtype: str = "float32",
+    remat: str = "none",
 ) -> SpyNet:
   """SpyNet; see the class for the arguments.
 
   Raises:
-    ValueError: fewer than one level, an even kernel, or an unknown dtype.
+    ValueError: fewer than one level, an even kernel, or an unknown dtype or
+      policy.
   """
   check_dtype("SpyNet", dtype)
+  recomputation.check_policy("SpyNet", remat, ("none", "block"))
   if levels < 1:
     raise ValueError(f"SpyNet needs one level or more, but got {levels}.")
   if kernel % 2 == 0:
     raise ValueError(f"SpyNet needs an odd kernel, but got {kernel}.")
-  return SpyNet(levels, align_corners, normalize, tuple(widths), kernel, dtype)
+  return SpyNet(
+      levels, align_corners, normalize, tuple(widths), kernel, dtype, remat
+  )

@@ -8,6 +8,7 @@ the noisy frame beside the temporal feature. Usable alone for single images.
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.attention import ChannelAttentionBlock
 from vidrestore_jax.layers.convolution import Conv, SubPixelConv, TransposedConv
 from vidrestore_jax.layers.resample import max_pool
@@ -33,6 +34,7 @@ class UNetFeatures(nn.Module):
   skip: str = "concat"
   reduction: int = 16
   dtype: str = "float32"
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, x):
@@ -40,9 +42,10 @@ class UNetFeatures(nn.Module):
     check_multiple("U-Net", *x.shape[1:3], 2 ** (len(self.widths) - 1))
 
     def block(name, x):
-      return ChannelAttentionBlock(
+      cab = ChannelAttentionBlock(
           self.reduction, dtype=self.dtype, name=name
-      )(x)
+      )
+      return recomputation.run(cab, x, recompute=self.remat == "block")
 
     x = Conv(self.widths[0], dtype=self.dtype, name="stem")(x)
     skips = []
@@ -76,6 +79,7 @@ class UNet(nn.Module):
     skip: one of SKIPS.
     reduction: of the channel attention.
     dtype: compute dtype.
+    remat: see `layers.recomputation`; "none", or "block" for each CAB.
   """
 
   channels: int = 3
@@ -84,6 +88,7 @@ class UNet(nn.Module):
   skip: str = "concat"
   reduction: int = 16
   dtype: str = "float32"
+  remat: str = "none"
 
   restores = False  # A part of NCFL: it returns a residual and a feature.
   recurrent = False
@@ -96,10 +101,17 @@ class UNet(nn.Module):
   @nn.compact
   def __call__(self, x):
     """Maps [B, H, W, C] to the pair (residual, feature)."""
-    x = UNetFeatures(
-        self.widths, self.skip, self.reduction, self.dtype, name="net"
-    )(x)
-    return self._outputs(x)
+    return self._outputs(self._net("net")(x))
+
+  def _net(self, name):
+    return UNetFeatures(
+        self.widths,
+        self.skip,
+        self.reduction,
+        self.dtype,
+        self.remat,
+        name=name,
+    )
 
   def _outputs(self, x):
     residual = Conv(
@@ -130,11 +142,10 @@ class WNet(UNet):
   @nn.compact
   def __call__(self, x):
     """Maps [B, H, W, C] to the pair (residual, feature)."""
-    net = (self.widths, self.skip, self.reduction, self.dtype)
-    first = UNetFeatures(*net, name="net_0")(x)
+    first = self._net("net_0")(x)
     frame = x[..., : self.frame_channels].astype(first.dtype)
     second = jnp.concatenate([frame, first], -1)
-    return self._outputs(UNetFeatures(*net, name="net_1")(second))
+    return self._outputs(self._net("net_1")(second))
 
 
 def build(
@@ -147,23 +158,32 @@ def build(
     dtype: str = "float32",
     *,
     frame_channels: int | None = None,
+    remat: str = "none",
 ):
   """A U-Net (kind "unet") or a W-Net ("wnet"); see the classes.
 
   `frame_channels` None are as many as `channels`.
 
   Raises:
-    ValueError: an unknown kind or skip.
+    ValueError: an unknown kind, skip or policy.
   """
   kinds = {"unet": UNet, "wnet": WNet}
   if kind not in kinds:
     raise ValueError(f"No network {kind!r}. Available: {', '.join(kinds)}.")
   check_dtype("The U-Net", dtype)
+  recomputation.check_policy("The U-Net", remat, ("none", "block"))
   if skip not in SKIPS:
     raise ValueError(f"No skip {skip!r}. Available: {', '.join(SKIPS)}.")
   extra = {}
   if kind == "wnet":
     extra = {"frame_channels": frame_channels or channels}
   return kinds[kind](
-      channels, feature_channels, tuple(widths), skip, reduction, dtype, **extra
+      channels,
+      feature_channels,
+      tuple(widths),
+      skip,
+      reduction,
+      dtype,
+      remat,
+      **extra,
   )
