@@ -61,7 +61,7 @@ def run(arguments) -> dict:
       arguments.repeats,
   )
   for name in chosen["models"]:
-    kwargs = getattr(accelerator.SMALL, name) if arguments.small else ()
+    kwargs = subjects.TINY[name] if arguments.small else ()
     beside_torch.train(
         report, name, kwargs, peer, (arguments.batch, arguments.side),
         chosen["forms"], chosen["torch"],
