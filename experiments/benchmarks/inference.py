@@ -36,7 +36,6 @@ says what was set.
 """
 
 import argparse
-import os
 import sys
 
 from experiments import commands
@@ -69,27 +68,16 @@ def run(arguments) -> dict:
     raise ValueError(
         f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
     )
-  processors = sorted(os.sched_getaffinity(0))
-  if not 1 <= arguments.threads <= len(processors):
-    raise ValueError(
-        f"--threads is between 1 and {len(processors)} here, but is"
-        f" {arguments.threads}."
-    )
-  # Before JAX counts them.
-  os.sched_setaffinity(0, processors[: arguments.threads])
+  measuring.bind_threads(arguments.threads)
   peer = None
   if chosen["torch"]:
     peer = beside_torch.Torch()
     peer.torch.set_num_threads(arguments.threads)
-  about = {
-      "command": arguments.command,
-      "machine": measuring.machine(),
-      "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
-  }
-  print(about["machine"]["cpu"], about["machine"]["devices"])
-  print(about["machine"]["versions"], f"{arguments.threads} threads each")
   report = measuring.Report(
-      arguments.json, arguments.budget, about, arguments.repeats,
+      arguments.json,
+      arguments.budget,
+      {"command": arguments.command, **measuring.surroundings()},
+      arguments.repeats,
       arguments.row_seconds,
   )
   for size in sizes:

@@ -22,7 +22,6 @@ import sys
 
 from experiments import commands
 from experiments.benchmarks import (
-  accelerator,
   beside_torch,
   measuring,
   subjects,
