@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import pathlib
 import re
@@ -141,9 +142,15 @@ def test_what_was_imported_before_it_was_upgraded_is_told():
 
 @pytest.mark.slow
 def test_training_goes_on_where_the_session_died(execute, tmp_path):
+  changes = {
+      "steps": 30, "batch_size": 2, "patch_size": 16, "log_every": 3,
+      "checkpoint_every": 1, "model.depth": 3, "model.width": 4,
+      "eval.sigmas": 30, "eval.data.size": 2, "eval.data.length": 2,
+      "eval.data.height": 24, "eval.data.width": 24,
+  }
   given = {
-      "config": str(ROOT / "tests/experiments/tiny.py"),
-      "changes": {"checkpoint_every": 1},
+      "config": "configs/dncnn_davis.py:demo",
+      "changes": changes,
       "storage": str(tmp_path / "drive"),
       "run": "a run",
   }
@@ -162,14 +169,15 @@ threading.Thread(target=_die, daemon=True).start()
   assert not (workdir / "summary.json").exists()
   cells = execute("train", **given)
   said = _text(cells["train"])
+  assert "--config.model.depth=3\n" in said
   step = re.search(r"Goes on from step (\d+)", said)
   assert step and int(step[1]) >= 3
-  assert "--config.checkpoint_every=1" in said
-  assert "psnr" in said.lower()
+  assert json.loads((workdir / "summary.json").read_text())["step"] == 30
+  assert re.search(r"median5 +\| [\d.]+ / ", said)  # The table.
   assert "Device" in _text(cells["device"])
   assert len(_pictures(cells["curves"])) == 1
   assert len(_pictures(cells["frames"])) == 2  # config.eval.examples.
-  assert "NCFL" in _text(cells["use"])
+  assert "DnCNN" in _text(cells["use"])
 
 
 @pytest.mark.slow
