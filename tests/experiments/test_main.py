@@ -288,7 +288,9 @@ def test_a_missing_config_lists_those_that_exist(tmp_path, capsys):
 
 def test_an_unknown_variant_lists_those_that_exist(tmp_path, capsys):
   line = fails(capsys, f"--config={TINY}:fast", f"--workdir={tmp_path}")
-  assert line == "error: tiny has no variant 'fast'. It has: flow."
+  assert line == (
+      "error: tiny has no variant 'fast'. It has: noq, flow, fastdvdnet."
+  )
 
 
 def test_a_missing_folder_of_clips_is_named(tmp_path, capsys):
