@@ -178,7 +178,11 @@ def build(config) -> Job:
           keep_ema=config.ema_decay > 0,
       ),
       train_step=functools.partial(
-          step.train_step, task=task, tx=tx, ema_decay=config.ema_decay
+          step.train_step,
+          task=task,
+          tx=tx,
+          ema_decay=config.ema_decay,
+          accumulate=config.accumulate,
       ),
       learning_rates=optimizer.learning_rates(recipe, config.steps),
   )

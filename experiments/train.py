@@ -171,7 +171,7 @@ def _prepare(config, workdir, say) -> _Prepared:
     ValueError, OSError: whatever is wrong with the config.
   """
   check_choice("config.parallel", config.parallel, sharding.PARALLEL)
-  mesh = sharding.data_mesh(config.batch_size)
+  mesh = sharding.data_mesh(config.batch_size, parts=config.accumulate)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
   iterator, batch = batches(config)

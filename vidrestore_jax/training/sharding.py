@@ -16,23 +16,32 @@ from vidrestore_jax.layers import whole_batch
 _AXIS = whole_batch.AXIS
 
 
-def data_mesh(batch_size: int, devices=None) -> Mesh:
+def data_mesh(batch_size: int, devices=None, *, parts: int = 1) -> Mesh:
   """A mesh of one axis, "data", over all devices of all processes.
 
   Args:
     batch_size: examples in one step, over all devices.
     devices: the devices to use; all of them where None.
+    parts: in which each device computes its share, one after another.
 
   Raises:
-    ValueError: the batch does not split evenly over the devices.
+    ValueError: the batch does not split evenly over devices and parts.
   """
+  if parts < 1:
+    raise ValueError(
+        f"A batch is computed in one part or more, but accumulate is {parts}."
+        " Use --config.accumulate=1 for the whole batch at once."
+    )
   devices = jax.devices() if devices is None else devices
   count = len(devices)
-  if batch_size % count:
+  if batch_size % (count * parts):
+    ways = f"{count} devices" + f" in {parts} parts each" * (parts > 1)
+    fitting = -(-batch_size // (count * parts)) * count * parts
     raise ValueError(
-        f"batch_size {batch_size} does not split over {count} devices. Use"
-        f" --config.batch_size={-(-batch_size // count) * count}, or let JAX"
-        " see fewer devices (JAX_NUM_CPU_DEVICES, CUDA_VISIBLE_DEVICES)."
+        f"batch_size {batch_size} does not split over {ways}. Use"
+        f" --config.batch_size={fitting}, or let JAX see fewer devices"
+        " (JAX_NUM_CPU_DEVICES, CUDA_VISIBLE_DEVICES)"
+        + (", or set another --config.accumulate." if parts > 1 else ".")
     )
   # Explicit axes, make_mesh's default, refuse pixel shuffles and concatenation
   # with constants; Auto leaves the propagation to the compiler.

@@ -83,7 +83,9 @@ def start_average(task, params, model_state):
   return jax.tree.map(jnp.copy, of_model(task, params, model_state))
 
 
-def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
+def train_step(
+    state: TrainState, batch, *, task, tx, ema_decay: float, accumulate: int = 1
+):
   """One update of `state`. Pure, so the loop may jit, shard and donate it.
 
   Args:
@@ -93,16 +95,19 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
     tx: the optax transform that made `state.opt_state`.
     ema_decay: of the moving average, approached as (1 + step) / (10 + step) so
       that a short run does not average its start.
+    accumulate: parts of the batch, see `gradients`.
 
   Returns:
     The pair (state, metrics). Metrics are scalars: the task's own, `loss`,
     `grad_norm` and `finite`. Where loss or gradient is not finite, the state
     is the one before, unchanged in every part.
+
+  Raises:
+    ValueError: the batch does not split into the parts.
   """
   key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-  grad_fn = jax.value_and_grad(task.loss, has_aux=True)
-  (loss, (model_state, metrics)), grads = grad_fn(
-      state.params, state.model_state, batch, key, state.step
+  loss, grads, model_state, metrics = gradients(
+      task, state, batch, key, accumulate
   )
   # Under pmap, each device's are of its own part.
   loss, grads = whole_batch.average((loss, grads))
@@ -133,3 +138,66 @@ def train_step(state: TrainState, batch, *, task, tx, ema_decay: float):
   )
   metrics |= {"loss": loss, "grad_norm": grad_norm, "finite": finite}
   return state, metrics
+
+
+def gradients(task, state: TrainState, batch, key, parts: int = 1):
+  """Loss and gradients of a batch, computed in parts one after another.
+
+  Only one part's activations are there at a time. The mean of the parts'
+  gradients is that of the batch to rounding, since losses are means over
+  examples, and noise is an example's own. What is taken over a batch is taken
+  over each part in turn: statistics of batch normalisation, which so move
+  `parts` times, and the guard of distillation. Metrics are the parts' means.
+
+  Args:
+    task: gives the loss.
+    state: the train state.
+    batch: arrays `[B, ...]`.
+    key: of the step.
+    parts: how many; each has every `parts`-th example, so that devices that
+      share a batch have a share of every part without moving any.
+
+  Returns:
+    (loss, gradients, model state after it, the task's metrics).
+
+  Raises:
+    ValueError: the batch does not split into the parts.
+  """
+  run = jax.value_and_grad(task.loss, has_aux=True)
+  if parts == 1:
+    (loss, (model_state, metrics)), grads = run(
+        state.params, state.model_state, batch, key, state.step
+    )
+    return loss, grads, model_state, metrics
+
+  def add(carry, part):
+    # A part waits for the gradients of the one before it: then nothing else
+    # of that one is left.
+    part, (total, model_state) = jax.lax.optimization_barrier((part, carry))
+    (loss, (model_state, metrics)), grads = run(
+        state.params, model_state, part, key, state.step
+    )
+    total = jax.tree.map(jnp.add, total, (loss, grads))
+    return (total, model_state), metrics
+
+  nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), state.params))
+  (total, model_state), metrics = jax.lax.scan(
+      add,
+      (nothing, state.model_state),
+      jax.tree.map(lambda array: _split(array, parts), batch),
+      # Gradients of convolutions inside a loop are slow on a CPU.
+      unroll=jax.default_backend() == "cpu",
+  )
+  loss, grads = jax.tree.map(lambda leaf: leaf / parts, total)
+  return loss, grads, model_state, jax.tree.map(jnp.mean, metrics)
+
+
+def _split(array, parts: int):
+  """`[B, ...]` to `[parts, B / parts, ...]`."""
+  if len(array) % parts:
+    raise ValueError(
+        f"A batch of {len(array)} does not split into {parts} parts. Set"
+        " accumulate to one of its divisors."
+    )
+  array = array.reshape(-1, parts, *array.shape[1:])
+  return jnp.swapaxes(array, 0, 1)
