@@ -169,7 +169,7 @@ def test_tiles_are_those_of_the_plan(tmp_path, monkeypatch, capsys):
   _lay_out(tmp_path, tiny_videos.film((2,), (120, 90), (0.1,)))
   option = f"--model={model}"
   need = plan.make(*released.load(model), (90, 120), bucket=None).memory
-  monkeypatch.setattr(plan, "free_memory", lambda: need - 1)
+  monkeypatch.setattr(plan, "free_memory", lambda count: need - 1)
   assert cli.main(["plan", str(tmp_path / "in"), option]) == 0
   said = capsys.readouterr().out
   (side,) = [w.split("x")[0] for w in said.split(" tiles of ")[1:]]

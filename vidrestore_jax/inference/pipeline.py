@@ -120,7 +120,7 @@ class Result(NamedTuple):
     frame: float32 `[H, W, C]`, not clipped.
     known: of the frame that was given.
     state: a recurrent model's after it, where that was asked for.
-    layout: (tile, bucket) of the frame after it.
+    layout: (tile, bucket) of the frame after it, should memory suffice.
   """
 
   frame: np.ndarray

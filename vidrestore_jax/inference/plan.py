@@ -217,7 +217,7 @@ def _attempts(
 ):
   """Plans but for the time of a frame, with their programs, until one fits."""
   if available is None:
-    available = free_memory(None if mesh is None else list(mesh.devices.flat))
+    available = free_memory(1 if mesh is None else mesh.size)
   search = tile == "auto"
   if search:
     tile = None
@@ -237,13 +237,9 @@ def _attempts(
     tile, bucket = side, None
 
 
-def free_memory(devices=None) -> int | None:
-  """Bytes that each device has free, or None where one does not say.
-
-  Args:
-    devices: of one kind; None: the default one.
-  """
-  devices = devices or jax.local_devices()[:1]
+def free_memory(count: int = 1) -> int | None:
+  """Bytes that each of so many devices has free, or None: one does not say."""
+  devices = jax.local_devices()[:count]
   if devices[0].platform == "cpu":  # However many, they share it.
     free = _free_of_the_computer()
     return free and free // len(devices)
