@@ -10,6 +10,8 @@ setup(
     description="Video restoration in JAX: train, measure, import and run it.",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text(),
     long_description_content_type="text/markdown",
+    # Badges and first cells of experiments/notebooks follow it.
+    url="https://github.com/vidrestore-jax/vidrestore_jax",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vidrestore_jax", "vidrestore_jax.*"]),
@@ -20,6 +22,7 @@ setup(
         "absl-py>=2.1",
         "array_record>=0.8",
         "clu>=0.0.12",
+        "flatbuffers>=24.3",  # How jax.export writes and reads; jax omits it.
         "flax>=0.12",
         "grain>=0.2.18",
         "jax>=0.10,<0.13",
@@ -38,6 +41,8 @@ setup(
             "av>=18",
             "dm-pix>=0.4",  # Beside scikit-image, what metrics must equal.
             "imageio-ffmpeg>=0.6",  # FFmpeg's denoisers, to compare with.
+            "ipykernel>=6.29",  # Runs experiments/notebooks, by nbclient.
+            "nbclient>=0.10",
             "opencv-python-headless>=4.10",
             "pytest>=8",
             "pytest-xdist>=3.6",

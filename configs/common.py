@@ -16,6 +16,7 @@ def base() -> ml_collections.ConfigDict:
   config.seed = 0
   config.steps = 100_000
   config.batch_size = 16  # Over all devices.
+  config.parallel = "jit"  # Or "pmap": how devices share the batch.
   # Parts in which a batch is computed, one after another, to save memory.
   config.accumulate = 1
   config.clip_length = 5

@@ -1,16 +1,20 @@
 """What the commands of experiments share: how they end, write and lock."""
 
-# Grain's worker processes import the main command again: standard library only.
+# Grain's worker processes import the main command again: nothing heavy.
 import contextlib
 import errno
 import json
 import os
 import pathlib
-import re
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+
+from experiments import preemption
+from vidrestore_jax import cli_arguments
+
+parse_size = cli_arguments.parse_size
 
 
 def run(
@@ -25,7 +29,7 @@ def run(
 
   Returns:
     The exit status: 0; 2 for bad input, a missing extra or a full disk; 3 for
-    a step that was not finite; 130 after Ctrl-C.
+    a step that was not finite; 130 after Ctrl-C; 143 after SIGTERM.
   """
   try:
     function()
@@ -37,18 +41,10 @@ def run(
   except KeyboardInterrupt:
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
     return 130
+  except preemption.Preempted as saved:
+    print(saved, file=sys.stderr)
+    return preemption.STATUS
   return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-  """(width, height) of `"960x540"`."""
-  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-  if not match:
-    raise ValueError(
-        f"{text} is no frame size: give WIDTHxHEIGHT in pixels, such as"
-        " 960x540."
-    )
-  return int(match[1]), int(match[2])
 
 
 def check_json(path):

@@ -25,6 +25,7 @@ import jax
 
 from experiments import commands, configuration, train
 from experiments import job as jobs
+from vidrestore_jax import compilation_cache
 from vidrestore_jax.training import sharding
 
 # Metrics of the task, and the arguments that weigh them.
@@ -127,6 +128,7 @@ def run(argv: list[str]) -> dict:
         f" {args.batches} and {args.share:g}."
     )
   commands.check_json(args.json)
+  compilation_cache.enable()
   config = configuration.load(
       args.config, configuration.parse_overrides(overrides)
   )

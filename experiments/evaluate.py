@@ -55,7 +55,7 @@ from experiments import (
     paper_numbers,
     report,
 )
-from vidrestore_jax import data
+from vidrestore_jax import compilation_cache, data
 from vidrestore_jax.data import folders, mosaics
 from vidrestore_jax.metrics import protocols
 
@@ -191,6 +191,7 @@ def _count_or_centre(text):
 
 
 def _run(arguments):
+  compilation_cache.enable()
   _check(arguments)
   # Complain about folders before loading models.
   lists = listed = None

@@ -24,6 +24,7 @@ import sys
 import numpy as np
 
 from experiments import commands, evaluation, figures, fitvnet_tables
+from vidrestore_jax import compilation_cache
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.metrics import deviation
 
@@ -204,6 +205,7 @@ def _parser():
 
 
 def _run(arguments):
+  compilation_cache.enable()
   fitvnet_tables.check_clip_arguments(arguments)
   sigma = arguments.sigma
   if sigma is not None and not 0 <= sigma <= 255:

@@ -30,7 +30,7 @@ from experiments import (
     manifest,
     paper_numbers,
 )
-from vidrestore_jax import data
+from vidrestore_jax import compilation_cache, data
 from vidrestore_jax.data import degraded, folders
 from vidrestore_jax.metrics import deviation, protocols
 
@@ -210,6 +210,7 @@ def _parser():
 
 
 def _run(arguments):
+  compilation_cache.enable()
   check_clip_arguments(arguments)
   commands.check_json(arguments.json)
   number = arguments.table

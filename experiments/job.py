@@ -21,6 +21,7 @@ _MAY_CHANGE = (
     "checkpoint_every",
     "keep",
     "eval.",
+    "parallel",  # But for rounding, as another number of devices.
     # Which batches come does not depend on who reads them, nor, but for records
     # that are damaged, on what happens to those.
     "data.workers",

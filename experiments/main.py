@@ -1,20 +1,21 @@
 """Trains a model, measures it and releases it: one command, which resumes.
 
   python -m experiments.main --config=configs/ncfl_davis.py:m_d --workdir=DIR \\
-      [--config.section.key=value ...] [--mode=eval]
+      [--config.section.key=value ...] [--mode=eval] [--profile]
 
 DIR ends with config.json, checkpoints/, metrics.jsonl, TensorBoard events,
 summary.json, report/ and model/. The same command goes on where the run was
-stopped; --mode=eval measures its newest checkpoint.
+stopped; --mode=eval measures its newest checkpoint. --profile traces five steps
+into DIR/profile, for TensorBoard or Perfetto.
 
-Several processes (Slurm, Open MPI, TPU pods, or JAX_COORDINATOR_ADDRESS with
-JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the work and one DIR.
+Several processes (Slurm, Open MPI, GKE, a TPU pod with --multihost, or
+JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID) share the
+work and one DIR. SIGTERM saves, and ends with status 143.
 """
 
 # Grain's worker processes import this file again, so that what takes seconds
 # to import is imported by the functions that use it.
 import argparse
-import os
 import pathlib
 import shlex
 import sys
@@ -33,6 +34,16 @@ def run(argv: list[str]):
   parser.add_argument(
       "--mode", default="train_and_eval", choices=("train_and_eval", "eval")
   )
+  parser.add_argument(
+      "--profile",
+      action="store_true",
+      help="trace five steps into DIR/profile",
+  )
+  parser.add_argument(
+      "--multihost",
+      action="store_true",
+      help="join the other hosts of a TPU pod",
+  )
   flags, overrides = parser.parse_known_args(argv)
 
   from experiments import configuration
@@ -40,39 +51,20 @@ def run(argv: list[str]):
   config = configuration.load(
       flags.config, configuration.parse_overrides(overrides)
   )
-  _set_up_jax()
+  from experiments import preemption, processes, train
+  from vidrestore_jax import compilation_cache
 
-  from experiments import train
-
-  train.run(
-      config,
-      flags.workdir,
-      command=shlex.join(["python", "-m", "experiments.main", *argv]),
-      training=flags.mode == "train_and_eval",
-  )
-
-
-def _set_up_jax():
-  """Joins the other processes, and keeps compiled programs for the next run."""
-  import jax
-
-  env = os.environ
-  if (
-      "JAX_COORDINATOR_ADDRESS" in env
-      or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
-      or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-      or "," in env.get("TPU_WORKER_HOSTNAMES", "")
-  ):
-    given = {
-        name: int(env[f"JAX_{name.upper()}"])
-        for name in ("num_processes", "process_id")
-        if f"JAX_{name.upper()}" in env
-    }
-    jax.distributed.initialize(**given)
-  if "JAX_COMPILATION_CACHE_DIR" not in env:
-    caches = env.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(caches) / "vidrestore_jax" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+  processes.join(flags.multihost)
+  compilation_cache.enable()
+  with preemption.listening() as notice, processes.ending_together():
+    train.run(
+        config,
+        flags.workdir,
+        command=shlex.join(["python", "-m", "experiments.main", *argv]),
+        training=flags.mode == "train_and_eval",
+        profile=flags.profile,
+        notice=notice,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

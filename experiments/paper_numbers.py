@@ -136,6 +136,10 @@ _ABLATION = """
   M_e  29.93
   M_f  30.45
 """
+# For a frame of 960x540, from the same table.
+GFLOPS = {
+    "M_a": 534, "M_b": 548, "M_c": 557, "M_d": 613, "M_e": 639, "M_f": 771
+}
 _LAMBDA = """
   1/256   30.25
   1/512   30.29

@@ -17,6 +17,7 @@ import sys
 import numpy as np
 
 from experiments import commands, evaluation, figures, std_tables
+from vidrestore_jax import compilation_cache
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
@@ -75,6 +76,7 @@ def _parser():
 
 
 def _run(arguments):
+  compilation_cache.enable()
   if arguments.frames is not None and arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")
   folders.find_clips(arguments.data)

@@ -29,7 +29,7 @@ from experiments import (
     manifest,
     paper_numbers,
 )
-from vidrestore_jax import released
+from vidrestore_jax import compilation_cache, released
 from vidrestore_jax.data import folders
 from vidrestore_jax.metrics import protocols
 
@@ -122,6 +122,7 @@ def _parser():
 
 
 def _run(arguments):
+  compilation_cache.enable()
   commands.check_json(arguments.json)
   sets = _sets(arguments)
   first = arguments.table == 1

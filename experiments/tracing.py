@@ -46,7 +46,12 @@ def count_macs(fn, *args) -> collections.Counter:
     ValueError: where the number of executions cannot be read from the program:
       a contraction inside a `while` loop or inside a primitive not known here.
   """
-  return _count(jax.make_jaxpr(fn)(*args).jaxpr, "")
+  return count_jaxpr_macs(jax.make_jaxpr(fn)(*args))
+
+
+def count_jaxpr_macs(jaxpr) -> collections.Counter:
+  """As `count_macs`, of a program that is traced already, a `ClosedJaxpr`."""
+  return _count(jaxpr.jaxpr, "")
 
 
 def _count(jaxpr, stack: str) -> collections.Counter:

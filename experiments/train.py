@@ -12,13 +12,15 @@ from experiments import (
     commands,
     configuration,
     evaluation,
+    preemption,
+    processes,
     report,
     validation,
 )
 from experiments import job as jobs
-from vidrestore_jax import data, degradations, released
+from vidrestore_jax import data, degradations, profiling, released
 from vidrestore_jax.data import pipeline
-from vidrestore_jax.shapes import check_named
+from vidrestore_jax.shapes import check_choice, check_named
 from vidrestore_jax.training import loop, sharding
 from vidrestore_jax.training import step as steps
 from vidrestore_jax.training.checkpoints import Checkpoints
@@ -35,7 +37,10 @@ class _Prepared(NamedTuple):
   measure: Any
 
 
-def run(config, workdir, *, command: str, training: bool = True):
+def run(
+    config, workdir, *, command: str, training: bool = True,
+    profile: bool = False, notice=None,
+):
   """Runs a config in a folder, going on where it was stopped.
 
   Args:
@@ -43,13 +48,17 @@ def run(config, workdir, *, command: str, training: bool = True):
     workdir: the run's folder; made where it does not exist.
     command: the line that a person types to get this run, for the report.
     training: False to measure the newest checkpoint only.
+    profile: whether to trace some steps, into `workdir`/profile.
+    notice: a `preemption.Notice`, which may ask to save and leave.
 
   Raises:
+    Preempted: after what the notice asked for.
     ValueError, OSError: bad input, a full disk, or a folder in which another
       run is going on; nothing is half-written.
     NonFiniteError: a step whose loss or gradient was not finite.
   """
   workdir = pathlib.Path(workdir).resolve()
+  notice = notice or preemption.Notice()
   first = jax.process_index() == 0
 
   def say(line):
@@ -71,16 +80,23 @@ def run(config, workdir, *, command: str, training: bool = True):
   # The processes of one run share a folder; two runs do not.
   with commands.alone_in(workdir) if first else contextlib.nullcontext():
     jobs.check_claim(workdir, config)  # Nobody changes it any more.
-    _run_prepared(prepared, config, workdir, command, training, say)
+    trace = None
+    if profile and training and first:
+      trace = profiling.Trace(workdir / "profile", "train", say=say)
+    _run_prepared(
+        prepared, config, workdir, command, training, trace, notice, say
+    )
 
 
-def _run_prepared(prepared, config, workdir, command, training, say):
+def _run_prepared(
+    prepared, config, workdir, command, training, trace, notice, say
+):
   """`run`, with nothing left that could be wrong with the config."""
   mesh, job, iterator, batch, measure = prepared
   claimed, first = config, jax.process_index() == 0
   if training:
     jobs.claim(workdir, claimed)  # Without what pretraining adds.
-    _pretrain(config, workdir, command, say)
+    _pretrain(config, workdir, command, notice, say)
   if config.pretrain:
     config = _with_pretrained(config, workdir)
     # What is measured beside the run's model may have been trained just now.
@@ -99,6 +115,8 @@ def _run_prepared(prepared, config, workdir, command, training, say):
   with (
       contextlib.closing(store) as checkpoints,
       contextlib.closing(iterator),
+      trace or contextlib.nullcontext(),
+      processes.ending_together(),
   ):
     state, step = checkpoints.restore(state, iterator)
     if step:
@@ -108,14 +126,19 @@ def _run_prepared(prepared, config, workdir, command, training, say):
     else:
       raise FileNotFoundError(f"{workdir} has no whole checkpoint to measure.")
     if training:
+      compile_step, place = sharding.PARALLEL[config.parallel]
+      train_step = compile_step(job.train_step, mesh)
+      if trace:
+        train_step = trace.watched(train_step)
       writer = Writer(workdir, step=step, active=first)
       writer.text(step, "config", f"```\n{config.to_json(indent=2)}\n```")
+      agree = sharding.any_process(mesh)
       state = loop.run(
           state,
           iterator,
           steps=config.steps,
-          train_step=sharding.jit_step(job.train_step, mesh),
-          to_devices=lambda batch: sharding.to_devices(batch, mesh),
+          train_step=train_step,
+          to_devices=lambda batch: place(batch, mesh),
           checkpoints=checkpoints,
           writer=writer,
           learning_rates=job.learning_rates,
@@ -128,9 +151,11 @@ def _run_prepared(prepared, config, workdir, command, training, say):
               if config.data.on_corrupt == "skip"
               else {}
           ),
+          stop=lambda: notice.stop(agree),
           say=say,
       )
       writer.close()
+      notice.saved(int(state.step))
   if not training:
     jobs.claim(workdir, claimed)
   if first:
@@ -145,6 +170,7 @@ def _prepare(config, workdir, say) -> _Prepared:
   Raises:
     ValueError, OSError: whatever is wrong with the config.
   """
+  check_choice("config.parallel", config.parallel, sharding.PARALLEL)
   mesh = sharding.data_mesh(config.batch_size, parts=config.accumulate)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
@@ -234,11 +260,11 @@ def _stages(config, workdir):
       yield stage, folder
 
 
-def _pretrain(config, workdir, command, say):
+def _pretrain(config, workdir, command, notice, say):
   """Runs what of `config.pretrain` is not finished."""
   for stage, folder in _stages(config, workdir):
     say(f"Pretrains {folder.name} in {folder}.")
-    run(stage, folder, command=command)
+    run(stage, folder, command=command, notice=notice)
 
 
 def _with_pretrained(config, workdir):

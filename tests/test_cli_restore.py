@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import vidrestore_jax
+from tests import profiles
 from tests.inference import tiny_videos
 from vidrestore_jax import cli, released
 from vidrestore_jax.data import folders
 from vidrestore_jax.inference import (
-    compilation_cache,
     frames_io,
     plan,
     streaming,
@@ -169,7 +169,7 @@ def test_tiles_are_those_of_the_plan(tmp_path, monkeypatch, capsys):
   _lay_out(tmp_path, tiny_videos.film((2,), (120, 90), (0.1,)))
   option = f"--model={model}"
   need = plan.make(*released.load(model), (90, 120), bucket=None).memory
-  monkeypatch.setattr(plan, "free_memory", lambda: need - 1)
+  monkeypatch.setattr(plan, "free_memory", lambda count: need - 1)
   assert cli.main(["plan", str(tmp_path / "in"), option]) == 0
   said = capsys.readouterr().out
   (side,) = [w.split("x")[0] for w in said.split(" tiles of ")[1:]]
@@ -250,7 +250,6 @@ def test_the_noise_is_drawn(tmp_path, film, model, capsys):
 def test_programs_are_kept_for_the_next_run(tmp_path, film, model, monkeypatch):
   place = tmp_path / "programs"
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(place))
-  monkeypatch.setattr(compilation_cache, "_LEAST_SECONDS", 0.0)
   before = jax.config.jax_compilation_cache_dir
   jax.clear_caches()
   from jax._src import compilation_cache as kept
@@ -262,6 +261,14 @@ def test_programs_are_kept_for_the_next_run(tmp_path, film, model, monkeypatch):
   finally:
     jax.config.update("jax_compilation_cache_dir", before)
     kept.reset_cache()
+
+
+def test_frames_are_profiled(tmp_path, film, model, capsys):
+  folder = tmp_path / "profile"
+  _restored(tmp_path, "out", f"--model={model}", f"--profile={folder}")
+  # Frames of the film but the first three; the last one's end closes it.
+  assert profiles.steps(folder, "frame") == [3, 4, 5, 6]
+  assert str(folder) in capsys.readouterr().err
 
 
 # The model that the package brings.

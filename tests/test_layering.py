@@ -14,6 +14,7 @@ PACKAGE = "vidrestore_jax"
 ALLOWED = {
     "shapes": set(),
     "colour": set(),
+    "compilation_cache": set(),
     "layers": set(),
     "models": {"layers"},
     "degradations": {"layers.resample", "colour"},
@@ -21,21 +22,26 @@ ALLOWED = {
     "training": {"tasks", "models", "layers"},
     "data": {"degradations", "colour"},
     "metrics": set(),
+    "profiling": set(),
     "released": {"models"},
     "inference": {"models", "layers", "released", "colour"},
     "converters": {"models", "layers", "released", "inference"},
     "cli": {
-        "cli_data", "cli_degrade", "cli_plan", "cli_restore", "models",
-        "released", "inference", "converters", "data", "metrics",
+        "cli_data", "cli_degrade", "cli_export", "cli_plan", "cli_restore",
+        "models", "released", "inference", "converters", "data", "metrics",
         "degradations",
     },
     "cli_data": {"inference", "data", "metrics"},
     "cli_degrade": {"cli_data", "cli_output", "inference", "data"},
     "cli_arguments": set(),
+    "cli_export": {"cli_arguments", "cli_output", "inference"},
     "cli_output": set(),
-    "cli_plan": {"cli_arguments", "released", "inference", "data"},
+    "cli_plan": {
+        "cli_arguments", "compilation_cache", "released", "inference", "data"
+    },
     "cli_restore": {
-        "cli_arguments", "cli_output", "released", "inference", "data"
+        "cli_arguments", "cli_output", "compilation_cache", "profiling",
+        "released", "inference", "data",
     },
     "__init__": {"released", "inference"},
 }

@@ -10,7 +10,13 @@ import os
 import pathlib
 import sys
 
-from vidrestore_jax import cli_data, cli_degrade, cli_plan, cli_restore
+from vidrestore_jax import (
+    cli_data,
+    cli_degrade,
+    cli_export,
+    cli_plan,
+    cli_restore,
+)
 
 _DESCRIPTION = """\
 Restores video with trained models.
@@ -23,6 +29,7 @@ Restores video with trained models.
   vidrestore data degrade clips/ rainy/ --degradation=rain.streaks --seed=7
   vidrestore convert model.pth fastdvdnet/ --model=fastdvdnet
   vidrestore export-torch fastdvdnet/ model.pth
+  vidrestore export fastdvdnet/ step/
 """
 
 _LIST = (
@@ -48,7 +55,7 @@ of the converted weights, and a model that differs is not written. FILE holds:
                 with a noise map
 """
 
-_EXPORT = """\
+_EXPORT_TORCH = """\
 Writes a released model's weights as PyTorch's state dict, under the names of
 the original release. Of a converted model every name and byte comes back.
 FILE's suffix chooses its kind: .pth, .npz or .safetensors.
@@ -143,7 +150,8 @@ def _parser():
   sub.epilog = "  --config.KEY=VALUE  an argument of the model; repeatable"
 
   sub = command(
-      commands, "export-torch", _EXPORT, _export, "write weights for PyTorch"
+      commands, "export-torch", _EXPORT_TORCH, _export_torch,
+      "write weights for PyTorch",
   )
   sub.add_argument("folder", metavar="FOLDER", help="a released model")
   sub.add_argument(
@@ -160,6 +168,8 @@ def _parser():
       help="before every name, such as module. ; default as converted, else"
       " none",
   )
+
+  cli_export.add_command(commands, command)
   return parser
 
 
@@ -275,7 +285,7 @@ def _print_parity(report):
     )
 
 
-def _export(arguments):
+def _export_torch(arguments):
   """`vidrestore export-torch`."""
   from vidrestore_jax import converters
   from vidrestore_jax.converters import checkpoints

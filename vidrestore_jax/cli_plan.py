@@ -41,8 +41,8 @@ def _run(arguments):
     )
   clips = _sizes(path)
 
-  from vidrestore_jax import released
-  from vidrestore_jax.inference import compilation_cache, plan
+  from vidrestore_jax import compilation_cache, released
+  from vidrestore_jax.inference import plan
 
   compilation_cache.enable()
   model, variables = released.load(arguments.model)
@@ -50,7 +50,7 @@ def _run(arguments):
   for name, size, frames in clips:
     made = plan.make(
         model, variables, size, frames=frames, tile=arguments.tile,
-        chunk=arguments.chunk, available=memory,
+        chunk=arguments.chunk, devices=arguments.devices, available=memory,
     )
     print(f"{name}: {made}")
 

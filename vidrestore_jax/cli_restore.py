@@ -93,6 +93,10 @@ def add_command(commands, command):
       help="say how far tiles are from whole frames, of which two are restored",
   )
   sub.add_argument(
+      "--profile", metavar="FOLDER",
+      help="trace five frames, for TensorBoard or Perfetto, into FOLDER",
+  )
+  sub.add_argument(
       "--overwrite", action="store_true",
       help="replace OUT where it holds an earlier result",
   )
@@ -157,6 +161,21 @@ def add_command(commands, command):
 
 def run(arguments):
   """`vidrestore restore`."""
+  if arguments.profile is None:
+    arguments.tick = lambda: None
+    return _run(arguments)
+  from vidrestore_jax import profiling
+
+  def say(line):
+    print(line, file=sys.stderr)
+
+  with profiling.Trace(arguments.profile, "frame", say=say) as trace:
+    arguments.tick = trace.tick
+    return _run(arguments)
+
+
+def _run(arguments):
+  """`run`, whose frames tick."""
   sigma = arguments.sigma
   if sigma is not None and not 0 <= sigma <= 255:
     raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
@@ -214,8 +233,8 @@ def _refuse(arguments, options, what):
 
 def _loaded(arguments):
   """(model, variables), once it is known to suit what is asked."""
-  from vidrestore_jax import released
-  from vidrestore_jax.inference import compilation_cache, pipeline
+  from vidrestore_jax import compilation_cache, released
+  from vidrestore_jax.inference import pipeline
 
   compilation_cache.enable()
   model, variables = released.load(arguments.model)
@@ -235,7 +254,8 @@ def _shared(arguments):
       sigma=None if arguments.sigma is None else arguments.sigma / 255,
       noise=arguments.noise, strength=arguments.strength, cuts=arguments.cuts,
       tile=arguments.tile, verify_tiles=arguments.verify_tiles,
-      chunk=arguments.chunk, plot_noise=arguments.plot_noise,
+      chunk=arguments.chunk, devices=arguments.devices,
+      plot_noise=arguments.plot_noise,
   )
 
 
@@ -304,6 +324,7 @@ def _restore_video(arguments, path, output, model=None, source=None):
     nonlocal done
     done = count
     progress.advance(pathlib.Path(path).name, _level(known))
+    arguments.tick()
 
   try:
     outcome = restoring.restore_file(
@@ -439,9 +460,13 @@ def _restore_frames(arguments, source, write, model, variables, progress):
   from vidrestore_jax.inference import restoring
 
   name = pathlib.Path(source.description.name).name
+
+  def told(_, known):
+    progress.advance(name, _level(known))
+    arguments.tick()
+
   return restoring.restore_frames(
-      source, write, model, variables, _settings(arguments),
-      told=lambda _, known: progress.advance(name, _level(known)),
+      source, write, model, variables, _settings(arguments), told=told,
       note=lambda sentence: progress.say(f"note: {sentence}."),
   )
 

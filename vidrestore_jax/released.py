@@ -101,11 +101,12 @@ def save(
   shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load(folder=None):
+def load(folder=None, *, dtype: str | None = None):
   """Reads a released model.
 
   Args:
     folder: as `save` left it; None: the one that the package brings.
+    dtype: to compute in; None: the one that it was released with.
 
   Returns:
     `(model, variables)`: the module and its variables as numpy arrays, ready
@@ -114,7 +115,8 @@ def load(folder=None):
   Raises:
     FileNotFoundError: no released model there.
     ValueError: the folder is damaged, or its tensors are not the model's: one
-      is left over, missing, of another shape, or not finite.
+      is left over, missing, of another shape, or not finite; or there is no
+      such dtype, or the model has no choice of it.
   """
   card = read_card(folder)
   folder = pathlib.Path(PACKAGED if folder is None else folder)
@@ -133,7 +135,8 @@ def load(folder=None):
     tensors = safetensors.load_file(path)
   except SafetensorError as error:
     raise ValueError(f"{path} is no safetensors file: {error}.") from error
-  model = _build(card["name"], card["kwargs"], str(folder / CARD))
+  kwargs = card["kwargs"] | ({} if dtype is None else {"dtype": dtype})
+  model = _build(card["name"], kwargs, str(folder / CARD))
   _check(tensors, model, str(path))
   return model, traverse_util.unflatten_dict(tensors, sep="/")
 

@@ -15,13 +15,16 @@ Parts, in this order; each row is written to OUT as soon as it is there:
              stream, and the matrix product that the card reaches at most
   training   a training step of FastDVDnet (batch 16 of 5 frames, 96x96, Adam,
              noise drawn on the device) beside the same step in PyTorch
-  ncfl       NCFL's step at 960x540, its frames a second and compile time
+  ncfl       NCFL's step at 960x540 beside its PyTorch twin: the outputs with
+             the quantiser off, then frames a second of the whole network
   layers     the layers with formulations of their own, forward and gradient, on
              the accelerator against the CPU
   gradient   gradients of a training step likewise
   growth     FastDVDnet's step by batch, its window at 960x540
-  compiled   torch.compile's form of speed and training, slow to start
-  davis      NCFL's step of training on 16 clips of 5 frames, 128x128
+  compiled   torch.compile's form of FastDVDnet's window and NCFL's step at
+             960x540 and of training, slow to start
+  davis      NCFL's step of training on 16 clips of 5 frames, 128x128, beside
+             PyTorch's (the first stage, with the rate)
 
 Errors are |found - wanted| / |wanted| unless said otherwise. Weights are drawn
 at random, BatchNorm's statistics too. The two sides' outputs are compared first
@@ -50,7 +53,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import commands, tracing
+from experiments import commands
 from experiments.benchmarks import beside_torch, measuring, subjects
 from vidrestore_jax.layers import (
     conv_lstm,
@@ -63,9 +66,6 @@ from vidrestore_jax.shapes import check_choice
 
 # Bounds of a forward pass, by form.
 _BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
-# Of a forward pass with a quantiser: a symbol in a thousand that falls to the
-# other side is 3 % of the latent.
-_ROUNDED = {"float32": 5e-2, "tf32": 2e-1, "bfloat16": 3e-1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,6 @@ class Sizes:
   davis: tuple[int, int] = (16, 128)  # Batch, side.
 
 
-_TINY = (("widths", (4, 8, 8)), ("interm", 4))
 SMALL = Sizes(
     check=(32, 32),
     frame=(32, 46),
@@ -94,20 +93,9 @@ SMALL = Sizes(
     batch=2,
     growth=(4,),
     product=64,
-    fastdvdnet=_TINY,
+    fastdvdnet=subjects.TINY["fastdvdnet"],
     half=(("widths", (4, 4, 8)), ("interm", 2)),
-    ncfl=(
-        ("feature_channels", 4),
-        ("widths", (4, 4, 4)),
-        ("attention_widths", (4, 4, 4)),
-        ("attention_blocks", 1),
-        ("attention_middle_blocks", 1),
-        ("motion_channels", 4),
-        ("hidden_channels", 4),
-        ("latent_channels", 4),
-        ("prior_channels", (4, 4)),
-        ("reduction", 2),
-    ),
+    ncfl=subjects.TINY["ncfl"],
     davis=(2, 32),
 )
 
@@ -209,16 +197,16 @@ def forward(report, sizes):
       if key in ncfl
   )
 
-  def noq(arguments):
-    return (*arguments, ("feature_refiner", "noq"))
-
   # Name, model, arguments, frames, whether it rounds.
   cases = [
       ("fastdvdnet", "fastdvdnet", sizes.fastdvdnet, None, False),
       ("fastdvdnet half", "fastdvdnet", sizes.half, None, False),
-      ("ncfl_clean noq", "ncfl_clean", noq(module), 1, False),
+      (
+          "ncfl_clean noq", "ncfl_clean",
+          subjects.exact("ncfl_clean", module), 1, False,
+      ),
       ("ncfl_clean", "ncfl_clean", module, 1, True),
-      ("ncfl noq", "ncfl", noq(sizes.ncfl), 3, False),
+      ("ncfl noq", "ncfl", subjects.exact("ncfl", sizes.ncfl), 3, False),
       ("ncfl", "ncfl", sizes.ncfl, 3, True),
   ]
   for title, name, arguments, frames, rounds in cases:
@@ -240,7 +228,7 @@ def forward(report, sizes):
         found = subjects.added(device, form, model, variables, clip, noise)
         return measuring.check(
             measuring.relative(found, wanted),
-            (_ROUNDED if rounds else _BOUNDS)[form],
+            (subjects.ROUNDED if rounds else _BOUNDS)[form],
             dtype=subjects.FORMS[form][0],
             psnr=measuring.psnr(found, wanted),
             largest=measuring.largest(found, wanted),
@@ -266,18 +254,28 @@ def product(report, sizes):
       seconds = times["jax"]["median_s"]
       return {
           "sides": times, "side": side,
-          "tflops": subjects.rate(side**3, seconds), **about,
+          "tflops": subjects.rate(about["macs"], seconds), **about,
       }
 
     report.row(f"speed/matrix product {form}", row)
 
 
+def _fastdvdnet(
+    report, sizes, peer, program, size, forms, part,
+    torch_forms=("eager", "channels_last"),
+):
+  beside_torch.compare(
+      report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), program, peer,
+      size, forms, torch_forms, part,
+  )
+
+
 def speed(report, sizes, peer):
   """Windows and streams beside PyTorch without its compiler."""
-  torch_forms = ("eager", "channels_last")
-  common = (report, sizes.fastdvdnet, peer, sizes.frame)
-  beside_torch.windows(*common, subjects.FORMS, torch_forms, "speed")
-  beside_torch.streams(*common, ("tf32", "bfloat16"), torch_forms, "speed")
+  for program, forms in (
+      ("window", tuple(subjects.FORMS)), ("stream", ("tf32", "bfloat16"))
+  ):
+    _fastdvdnet(report, sizes, peer, program, sizes.frame, forms, "speed")
   product(report, sizes)
 
 
@@ -286,7 +284,7 @@ def gradient(report, sizes):
   host, device = jax.devices("cpu")[0], jax.devices()[0]
   cases = {
       "fastdvdnet": ("fastdvdnet", sizes.fastdvdnet, 5),
-      "ncfl noq": ("ncfl", (*sizes.ncfl, ("feature_refiner", "noq")), 2),
+      "ncfl noq": ("ncfl", subjects.exact("ncfl", sizes.ncfl), 2),
   }
   for title, (name, arguments, frames) in cases.items():
     wanted = None
@@ -319,49 +317,22 @@ def gradient(report, sizes):
       report.row(f"gradient/{title} {form}", row)
 
 
-def ncfl(report, sizes):
-  """NCFL frame by frame, the state carried on the device."""
-  for form in ("bfloat16", "tf32"):
+def ncfl(report, sizes, peer):
+  """NCFL frame by frame beside PyTorch's; what it makes is compared unrounded.
 
-    def row(form=form):
-      model, variables = subjects.build("ncfl", sizes.ncfl, form)
-      clip, noise = subjects.inputs(model, sizes.large)
-      call = functools.partial(subjects.step_of, model)
-      frame = clip[:, 0]
-      state = model.init_state(jnp.asarray(frame))
-      macs = tracing.count_macs(
-          call, variables, state, frame, noise
-      ).total()
-      args = jax.device_put((variables, state, frame, noise))
-      variables, state, frame, noise = args
-      with subjects.precision(form):
-        program, about = measuring.compile_program(call, *args)
-
-      def carried():
-        nonlocal state
-        state, found = program(variables, state, frame, noise)
-        return jax.block_until_ready(found)
-
-      def ten():
-        """Waited for once: as a stream runs."""
-        nonlocal state
-        for _ in range(10):
-          state, found = program(variables, state, frame, noise)
-        return jax.block_until_ready(found)
-
-      times = measuring.alternate(
-          {"jax": carried, "jax, ten frames": ten}, report.repeats
-      )
-      seconds = times["jax, ten frames"]["median_s"] / 10
-      return {
-          "sides": times, "frames_per_second": 1 / seconds,
-          "tflops": subjects.rate(macs, seconds), "macs": macs,
-          "size": list(sizes.large), "shape": list(frame.shape), **about,
-          **subjects.peak_bytes(),
-      }
-
-    label = f"{sizes.large[1]}x{sizes.large[0]}"
-    report.row(f"ncfl/step {label} {form}", row)
+  Ten frames are waited for once, as a stream runs.
+  """
+  exact = subjects.exact("ncfl", sizes.ncfl)
+  how = (peer, sizes.large)
+  torch_forms = ("eager", "channels_last")
+  beside_torch.compare(
+      report, "ncfl_noq", ("ncfl", exact), "stream", *how, ("float32",),
+      torch_forms, "ncfl",
+  )
+  beside_torch.compare(
+      report, "ncfl", ("ncfl", sizes.ncfl), "stream", *how,
+      ("bfloat16", "tf32"), torch_forms, "ncfl", calls=10,
+  )
 
 
 def growth(report, sizes, peer):
@@ -382,9 +353,8 @@ def growth(report, sizes, peer):
       }
 
     report.row(f"growth/fastdvdnet step of batch {batch} bfloat16", row)
-  beside_torch.windows(
-      report, sizes.fastdvdnet, peer, sizes.large, ("bfloat16", "tf32"),
-      ("eager", "channels_last"), "growth",
+  _fastdvdnet(
+      report, sizes, peer, "window", sizes.large, ("bfloat16", "tf32"), "growth"
   )
 
 
@@ -393,41 +363,40 @@ def compiled(report, sizes, peer):
   if peer is None:
     return
   forms, torch_forms = ("bfloat16", "tf32"), ("compile",)
-  how = (forms, torch_forms, "compiled")
-  common = (report, sizes.fastdvdnet, peer)
-  beside_torch.windows(*common, sizes.frame, *how)
-  beside_torch.train(*common, (sizes.batch, sizes.patch), *how)
+  _fastdvdnet(
+      report, sizes, peer, "window", sizes.large, forms, "compiled", torch_forms
+  )
+  beside_torch.compare(
+      report, "ncfl", ("ncfl", sizes.ncfl), "stream", peer, sizes.large,
+      ("bfloat16",), torch_forms, "compiled", calls=10,
+  )
+  beside_torch.train(
+      report, "fastdvdnet", sizes.fastdvdnet, peer, (sizes.batch, sizes.patch),
+      forms, torch_forms, "compiled",
+  )
 
 
-def davis(report, sizes):
-  """NCFL's training step of the paper, in bfloat16."""
-
-  def row():
-    model, variables = subjects.build("ncfl", sizes.ncfl, "bfloat16")
-    batch = subjects.training_batch(model, *sizes.davis)
-    step = subjects.Stepping(model, variables, batch, "bfloat16")
-    times = measuring.alternate({"jax": step}, 10)
-    return {
-        "sides": times, "shape": list(batch["clean"].shape),
-        "clips_per_second": sizes.davis[0] / times["jax"]["median_s"],
-        **step.about, **subjects.peak_bytes(),
-    }
-
-  report.row("davis/ncfl step bfloat16", row)
+def davis(report, sizes, peer):
+  """NCFL's training step of the paper, in bfloat16, beside PyTorch's."""
+  beside_torch.train(
+      report, "ncfl", sizes.ncfl, peer, sizes.davis, ("bfloat16",),
+      part="davis",
+  )
 
 
 PARTS = {
     "forward": lambda report, sizes, peer: forward(report, sizes),
     "speed": speed,
     "training": lambda report, sizes, peer: beside_torch.train(
-        report, sizes.fastdvdnet, peer, (sizes.batch, sizes.patch)
+        report, "fastdvdnet", sizes.fastdvdnet, peer,
+        (sizes.batch, sizes.patch),
     ),
-    "ncfl": lambda report, sizes, peer: ncfl(report, sizes),
+    "ncfl": ncfl,
     "layers": lambda report, sizes, peer: layers(report, sizes),
     "gradient": lambda report, sizes, peer: gradient(report, sizes),
     "growth": growth,
     "compiled": compiled,
-    "davis": lambda report, sizes, peer: davis(report, sizes),
+    "davis": davis,
 }
 
 

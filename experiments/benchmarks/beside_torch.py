@@ -1,4 +1,4 @@
-"""FastDVDnet here and in PyTorch: the same weights, inputs and clock.
+"""Models here and in PyTorch: the same weights, inputs and clock.
 
 The outputs are compared before the clock starts; then the sides take turns.
 """
@@ -10,35 +10,40 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from experiments import tracing
-from experiments.benchmarks import measuring, subjects
+from experiments.benchmarks import measuring, subjects, twins
+from vidrestore_jax import models
 
 # How far outputs may be apart, in units of the largest value where above 1.
 _BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
 
 
 class Torch:
-  """PyTorch's forms of FastDVDnet on the device that JAX runs on."""
+  """PyTorch's forms of models on the device that JAX runs on."""
 
   def __init__(self):
     import torch
 
-    from experiments.benchmarks import torch_twins
+    from experiments.benchmarks import torch_weights
 
-    self.torch, self.twins = torch, torch_twins
+    self.torch, self.weights = torch, torch_weights
     gpu = jax.default_backend() == "gpu"
     self.device = torch.device("cuda" if gpu else "cpu")
     torch.backends.cudnn.benchmark = True
 
-  def model(self, arguments, variables, form, torch_form, train=False):
-    """The twin with these weights, laid out, cast and compiled as asked."""
-    twin = self.twins.FastDVDnet(**dict(arguments)).train(train)
-    twin = self.twins.load(twin, variables).to(self.device)
+  def model(self, name, arguments, variables, form, torch_form, train=False):
+    """The twin of a model with these weights, laid out and cast as asked."""
+    twin = twins.build(name, models.build(name, **dict(arguments)))
+    twin = self.weights.load(twin.train(train), variables).to(self.device)
     if form == "bfloat16" and not train:
       twin = twin.to(self.torch.bfloat16)
     if torch_form != "eager":
-      twin = twin.to(memory_format=self.torch.channels_last)
+      for layer in twin.modules():  # Each by itself: none takes both formats.
+        deep = isinstance(layer, self.torch.nn.Conv3d)
+        kind = "channels_last_3d" if deep else "channels_last"
+        if not list(layer.children()):
+          layer.to(memory_format=getattr(self.torch, kind))
     return twin
 
   def compiled(self, function, torch_form):
@@ -50,7 +55,7 @@ class Torch:
   def tensor(self, array, form, torch_form, train=False):
     """An array as the twin in this form takes it."""
     half = form == "bfloat16" and not train
-    return self.twins.tensor(
+    return self.weights.tensor(
         array, self.device,
         dtype=self.torch.bfloat16 if half else self.torch.float32,
         channels_last=torch_form != "eager",
@@ -60,13 +65,13 @@ class Torch:
     """The result of a call without gradients, waited for."""
     with self.torch.inference_mode():
       found = function(*args)
-      self.twins.wait(self.device)
+      self.weights.wait(self.device)
     return found
 
   @contextlib.contextmanager
   def row(self, form):
     """Precision of a row, and no memory of the one before."""
-    with self.twins.tf32(form != "float32"):
+    with self.weights.tf32(form != "float32"):
       yield
     if self.device.type == "cuda":
       self.torch.cuda.empty_cache()
@@ -78,16 +83,25 @@ class Torch:
       return {}
     return {"torch_peak_bytes": self.torch.cuda.max_memory_allocated()}
 
-  def training(self, arguments, variables, batch, form, torch_form):
-    """(call of one training step, seconds are its caller's to take)."""
+  def training(self, name, arguments, variables, batch, form, torch_form):
+    """A call of one training step, which draws its noise and waits.
+
+    Args:
+      name: of the model; its twin has a `loss`.
+      arguments: of the model, as items.
+      variables: the model's.
+      batch: `subjects.training_batch`.
+      form: of `subjects.FORMS`; bfloat16 is by autocast.
+      torch_form: "eager", "channels_last" or "compile".
+    """
     torch = self.torch
-    twin = self.model(arguments, variables, form, torch_form, train=True)
+    twin = self.model(name, arguments, variables, form, torch_form, train=True)
     clean = self.tensor(batch["clean"] / 255, form, torch_form, train=True)
     optimizer = torch.optim.Adam(twin.parameters(), 1e-3)
     autocast = torch.autocast(
         self.device.type, torch.bfloat16, enabled=form == "bfloat16"
     )
-    apply = self.compiled(twin, torch_form)
+    loss_of = self.compiled(twin.loss, torch_form)
     shape = (clean.shape[0], 1, 1, 1)
 
     def step():
@@ -97,105 +111,205 @@ class Torch:
       noisy = clean + level[:, None] * torch.randn_like(clean)
       optimizer.zero_grad(set_to_none=True)
       with autocast:
-        found = apply(noisy, noise)
-      loss = torch.square(found.float() - clean[:, 2]).mean()
+        loss = loss_of(noisy, noise, clean)
       loss.backward()
       optimizer.step()
-      self.twins.wait(self.device)
+      self.weights.wait(self.device)
       return loss
 
     return step
 
-  def gradients(self, arguments, variables, clip, noise, clean):
-    """(loss, gradients by name) of given noise, in float32."""
-    twin = self.model(arguments, variables, "float32", "eager", train=True)
-    put = functools.partial(
-        self.tensor, form="float32", torch_form="eager", train=True
+  def gradients(self, name, arguments, variables, clip, noise, clean):
+    """(loss, gradients by the twin's names) of given noise, in float32."""
+    twin = self.model(name, arguments, variables, "float32", "eager", True)
+    clip, noise, clean = (
+        x if x is None else self.tensor(x, "float32", "eager", train=True)
+        for x in (clip, noise, clean)
     )
-    found = twin(put(clip), put(noise))
-    loss = self.torch.square(found - put(clean)[:, 2]).mean()
+    loss = twin.loss(clip, noise, clean)
     loss.backward()
-    named = twin.named_parameters()
-    return loss.item(), {k: p.grad.cpu().numpy() for k, p in named}
+    # What nothing is made of has no gradient there, and zeros here.
+    return loss.item(), {
+        key: np.zeros(value.shape) if value.grad is None
+        else value.grad.cpu().numpy()
+        for key, value in twin.named_parameters()
+    }
 
 
-def windows(report, arguments, peer, size, forms, torch_forms, part):
-  """A window of FastDVDnet, beside PyTorch's forms of it.
+def compare(
+    report, label, case, program, peer, size, forms, torch_forms, part,
+    *, frames=5, calls=1,
+):
+  """Inference of a model, beside PyTorch's forms of it.
 
   Args:
     report: where rows go.
-    arguments: of the model, as items.
+    label: of the model in the rows' names.
+    case: its (name, arguments as items).
+    program: of PROGRAMS; `subjects.programs` says which a model has.
     peer: a `Torch`, or None to time one side.
-    size: height and width of the frames.
+    size: height and width of the frames that are made.
     forms: of `subjects.FORMS`.
     torch_forms: "eager", "channels_last" (not compiled), "compile" (that too).
     part: of the report, which the rows' names start with.
+    frames: of a clip.
+    calls: that are waited for once, as a stream of frames runs.
   """
+  name, arguments = case
+  many = f", {calls} calls" if calls > 1 else ""
   for form in forms:
 
     def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
-      args = subjects.inputs(model, size)
-      call = functools.partial(subjects.restored, model)
+      model, variables = subjects.build(name, arguments, form)
+      scale = getattr(model, "scale", 1)
+      small = tuple(-(-side // scale) for side in size)
+      ours, args, theirs = PROGRAMS[program](model, small, variables, frames)
 
-      def torch_side(name):
-        twin = peer.model(arguments, variables, form, name)
-        tensors = [peer.tensor(x, form, name) for x in args]
+      def torch_side(torch_form):
+        twin = peer.model(name, arguments, variables, form, torch_form)
+        put = functools.partial(peer.tensor, form=form, torch_form=torch_form)
+        with peer.torch.inference_mode():
+          function, *tensors = theirs(twin, jax.tree.map(put, args))
+        function = peer.compiled(function, torch_form)
         return functools.partial(
-            peer.waited, peer.compiled(twin, name), *tensors
+            peer.waited, _repeated(function, calls), *tensors
         )
 
-      return _timed(
-          report, form, size, (call, variables, *args), peer,
-          torch_forms, torch_side,
+      found = _timed(
+          report, form, small, (ours, variables, *args), peer, torch_forms,
+          torch_side, subjects.rounds(model), calls,
       )
+      if program == "clip":
+        found["frames_per_second"] *= frames
+      return found
 
-    report.row(f"{part}/fastdvdnet window {size[1]}x{size[0]} {form}", row)
-
-
-def streams(report, arguments, peer, size, forms, torch_forms, part):
-  """As `windows`, of a stream: each stage once for each frame."""
-  for form in forms:
-
-    def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
-      clip, noise = subjects.inputs(model, size)
-      # The first stage's results before are any frames here.
-      made, frames = clip[:, :2], clip[:, 2:]
-
-      def step(variables, frames, made, noise):
-        def stage(index, window):
-          return model.apply(variables, index, window, noise, method="stage")
-
-        newest = stage(0, frames)
-        return stage(1, jnp.concatenate([made, newest[:, None]], 1)), newest
-
-      def torch_side(name):
-        twin = peer.model(arguments, variables, form, name)
-        put = functools.partial(peer.tensor, form=form, torch_form=name)
-        tensors = (put(frames).unbind(1), put(made).unbind(1), put(noise))
-        return functools.partial(
-            peer.waited, peer.compiled(twin.step, name), *tensors
-        )
-
-      return _timed(
-          report, form, size, (step, variables, frames, made, noise), peer,
-          torch_forms, torch_side,
-      )
-
-    report.row(f"{part}/fastdvdnet stream {size[1]}x{size[0]} {form}", row)
+    shape = f"{size[1]}x{size[0]}"
+    report.row(f"{part}/{label} {program} {shape} {form}{many}", row)
 
 
-def _timed(report, form, size, program, peer, torch_forms, torch_side):
+# Programs: what a call of ours does, its arguments beside the variables, and
+# what makes of a twin and of these arguments as tensors its call and arguments.
+
+
+def _window(model, size, variables, frames):
+  """A windowed model's frame of its window."""
+  del variables, frames
+  args = subjects.inputs(model, size)
+  ours = functools.partial(subjects.restored, model)
+  return ours, args, lambda twin, args: (twin, *args)
+
+
+def _clip(model, size, variables, frames):
+  """A bidirectional model's frames of a clip."""
+  del variables
+  args = subjects.inputs(model, size, frames=frames)
+  ours = functools.partial(subjects.restored, model)
+  return ours, args, lambda twin, args: (twin, *args)
+
+
+def _flow(model, size, variables, frames):
+  """The flow between two frames."""
+  del variables, frames
+  clip, _ = subjects.inputs(model, size, frames=2)
+  args = (clip[:, 0], clip[:, 1])
+  return model.apply, args, lambda twin, args: (twin, *args)
+
+
+def _stream(model, size, variables, frames):
+  """One more frame of a stream, of what is kept."""
+  del frames
+  if not model.recurrent:
+    return _cascade(model, size)
+  clip, noise = subjects.inputs(model, size, frames=2)
+  before, frame = clip[:, 0], clip[:, 1]
+  state = subjects.run_on(
+      jax.devices()[0], "float32",
+      lambda variables, *args: subjects.step_of(
+          model, variables, model.init_state(args[0]), *args
+      )[0],
+      variables, before, noise,
+  )
+
+  def ours(variables, state, before, frame, noise):
+    del before  # Another side makes its state of it.
+    return subjects.step_of(model, variables, state, frame, noise)[::-1]
+
+  def theirs(twin, args):
+    _, before, frame, noise = args
+    state, _ = twin.step(twin.init_state(before), before, noise)
+
+    def step(state, frame, noise):
+      return twin.step(state, frame, noise)[::-1]
+
+    return step, state, frame, noise
+
+  return ours, (state, before, frame, noise), theirs
+
+
+def _cascade(model, size):
+  """Each stage once for each frame; earlier results are kept."""
+  clip, noise = subjects.inputs(model, size)
+  first, *others = (2 * radius for radius in model.stages)
+  frames = clip[:, : first + 1]
+  # Results of the stages before are any frames here.
+  made = [clip[:, :length] for length in others]
+
+  def ours(variables, frames, made, noise):
+    def stage(index, window):
+      return model.apply(variables, index, window, noise, method="stage")
+
+    newest = [stage(0, frames)]
+    for i, before in enumerate(made, 1):
+      window = jnp.concatenate([before, newest[-1][:, None]], 1)
+      newest.append(stage(i, window))
+    return newest[-1], newest[:-1]
+
+  def theirs(twin, args):
+    frames, made, noise = args
+
+    def step(frames, made, noise):
+      newest = [twin.stage(0, frames, noise)]
+      for i, before in enumerate(made, 1):
+        newest.append(twin.stage(i, (*before, newest[-1]), noise))
+      return newest[-1], newest[:-1]
+
+    return step, frames.unbind(1), [x.unbind(1) for x in made], noise
+
+  return ours, (frames, made, noise), theirs
+
+
+PROGRAMS = {
+    "window": _window, "stream": _stream, "clip": _clip, "flow": _flow
+}
+
+
+def _repeated(function, calls):
+  """The last of as many calls."""
+
+  def call(*args):
+    for _ in range(calls - 1):
+      function(*args)
+    return function(*args)
+
+  return call
+
+
+def _timed(
+    report, form, size, program, peer, torch_forms, torch_side, rounds, calls
+):
   """A row: `program`, a function and its arguments, beside PyTorch's sides."""
   call, *args = program
-  macs = tracing.count_macs(call, *args).total()
   args = jax.device_put(args)
   with subjects.precision(form):
     program, about = measuring.compile_program(call, *args)
-  sides = {"jax": functools.partial(measuring.waited, program, *args)}
+  sides = {
+      "jax": functools.partial(
+          measuring.waited, _repeated(program, calls), *args
+      )
+  }
   ours = jax.tree.leaves(sides["jax"]())[0]
   errors, starts = {}, {}
+  measure = measuring.relative if rounds else measuring.largest
   with peer.row(form) if peer else contextlib.nullcontext():
     for name in torch_forms if peer else ():
       side = torch_side(name)
@@ -203,19 +317,20 @@ def _timed(report, form, size, program, peer, torch_forms, torch_side):
       found = side()
       starts[name] = time.perf_counter() - start
       found = found[0] if isinstance(found, tuple) else found
-      errors[name] = measuring.largest(peer.twins.array(found), ours)
+      errors[name] = measure(peer.weights.array(found), ours)
       sides[f"torch {name}"] = side
-    times = measuring.alternate(sides, report.repeats)
+    times = measuring.alternate(sides, report.repeats, limit=report.row_limit)
     peak = peer.peak() if peer else {}
   for name, first in starts.items():
     times[f"torch {name}"]["first_s"] = first
-  seconds = times["jax"]["median_s"]
+  seconds = times["jax"]["median_s"] / calls
+  bounds = subjects.ROUNDED if rounds else _BOUNDS
   return {
-      **_compared(times, errors, form),
-      "tflops": subjects.rate(macs, seconds), "macs": macs,
-      "frames_per_second": 1 / seconds,
+      **_compared(times, errors, bounds[form]),
+      "tflops": subjects.rate(about["macs"], seconds),
+      "frames_per_second": 1 / seconds, "calls": calls,
       "size": list(size),
-      "shapes": [list(x.shape) for x in args[1:]],
+      "shapes": [list(x.shape) for x in jax.tree.leaves(args[1:])],
       "threads": _threads(peer),
       **about, **peak, **subjects.peak_bytes(),
   }
@@ -229,7 +344,7 @@ def _threads(peer):
   }
 
 
-def _compared(times, errors, form):
+def _compared(times, errors, bound):
   """Sides, the largest error between them, and how many times ours is as fast.
 
   `ratio` is the best other median over ours: above 1, ours is faster.
@@ -239,18 +354,19 @@ def _compared(times, errors, form):
   if others:
     found["ratio"] = min(others) / times["jax"]["median_s"]
   if errors:
-    found |= measuring.check(max(errors.values()), _BOUNDS[form], errors=errors)
+    found |= measuring.check(max(errors.values()), bound, errors=errors)
   return found
 
 
 def train(
-    report, arguments, peer, shape, forms=subjects.FORMS,
+    report, name, arguments, peer, shape, forms=subjects.FORMS,
     torch_forms=("eager", "channels_last"), part="training",
 ):
-  """The training step beside PyTorch's, after their gradients agree.
+  """A model's training step beside PyTorch's, after their gradients agree.
 
   Args:
-    report: as in `windows`, like what is not named here.
+    report: as in `compare`, like what is not named here.
+    name: of a model whose twin has a `loss`.
     arguments: likewise.
     peer: likewise.
     shape: clips of a batch, and the side of their frames.
@@ -259,52 +375,70 @@ def train(
     part: likewise; of "training" gradients are compared as well.
   """
   clips, side = shape
-
-  def same():
-    model, variables = subjects.build("fastdvdnet", arguments, "float32")
-    clip, noise = subjects.inputs(model, (side,) * 2, batch=2)
-    clean = clip.clip(0, 1)
-    call = functools.partial(subjects.loss_and_gradients, model)
-    loss, ours = subjects.run_on(
-        jax.devices()[0], "float32", call, variables, clip, noise, clean
-    )
-    with peer.row("float32"):
-      other, theirs = peer.gradients(
-          arguments, variables, clip, noise, clean
-      )
-    twin = peer.twins.FastDVDnet(**dict(arguments))
-    ours = {
-        key: value.numpy()
-        for key, value in peer.twins.to_state(twin, {"params": ours}).items()
-    }
-    return measuring.check(
-        measuring.relative(ours, theirs), 2e-2,
-        loss_error=abs(float(loss) / other - 1),
-    )
-
   if peer and part == "training":
-    report.row("training/gradients, jax and torch, float32", same)
+    report.row(
+        f"{part}/{name} gradients, jax and torch, float32",
+        lambda: same_gradients(
+            name, subjects.exact(name, arguments), peer, side
+        ),
+    )
   for form in forms:
 
     def row(form=form):
-      model, variables = subjects.build("fastdvdnet", arguments, form)
+      model, variables = subjects.build(name, arguments, form)
       batch = subjects.training_batch(model, clips, side)
       step = subjects.Stepping(model, variables, batch, form)
       sides = {"jax": step}
       with peer.row(form) if peer else contextlib.nullcontext():
-        for name in torch_forms if peer else ():
-          sides[f"torch {name}"] = peer.training(
-              arguments, variables, batch, form, name
+        for torch_form in torch_forms if peer else ():
+          sides[f"torch {torch_form}"] = peer.training(
+              name, arguments, variables, batch, form, torch_form
           )
-        times = measuring.alternate(sides, report.repeats)
+        times = measuring.alternate(
+            sides, report.repeats, limit=report.row_limit
+        )
         peak = peer.peak() if peer else {}
+      seconds = times["jax"]["median_s"]
       return {
-          **_compared(times, {}, form), "shape": list(batch["clean"].shape),
-          "clips_per_second": clips / times["jax"]["median_s"],
+          **_compared(times, {}, None), "shape": list(batch["clean"].shape),
+          "clips_per_second": clips / seconds,
+          "tflops": subjects.rate(step.about["macs"], seconds),
           "threads": _threads(peer),
           **step.about, **peak, **subjects.peak_bytes(),
       }
 
-    report.row(f"{part}/fastdvdnet step {form}", row)
+    report.row(f"{part}/{name} step {form}", row)
 
 
+def same_gradients(name, arguments, peer, side, frames=None) -> dict:
+  """A row that compares a training step's gradients, of given noise.
+
+  Args:
+    name: of a model whose twin has a `loss`.
+    arguments: of the model, as items; see `subjects.exact`.
+    peer: a `Torch`.
+    side: of the square frames.
+    frames: of a clip; None for a window, of a recurrent model two.
+  """
+  model, variables = subjects.build(name, arguments, "float32")
+  if frames is None and model.recurrent:
+    frames = 2
+  clip, noise = subjects.inputs(model, (side,) * 2, batch=2, frames=frames)
+  clean = clip.clip(0, 1)
+  call = functools.partial(subjects.loss_and_gradients, model)
+  loss, ours = subjects.run_on(
+      jax.devices()[0], "float32", call, variables, clip, noise, clean
+  )
+  with peer.row("float32"):
+    other, theirs = peer.gradients(
+        name, arguments, variables, clip, noise, clean
+    )
+  twin = twins.build(name, model)
+  ours = {
+      key: value.numpy()
+      for key, value in peer.weights.to_state(twin, {"params": ours}).items()
+  }
+  return measuring.check(
+      measuring.relative(ours, theirs), 2e-2,
+      loss_error=abs(float(loss) / other - 1),
+  )

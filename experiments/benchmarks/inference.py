@@ -1,19 +1,32 @@
-"""Is inference on this machine as fast as PyTorch's? FastDVDnet, side by side.
+"""Is inference on this machine as fast as PyTorch's? Models beside their twins.
 
-  python -m experiments.benchmarks.inference [--sizes=640x360,854x480] \\
-      [--programs=window,stream] [--forms=float32] \\
-      [--torch=eager,channels_last,compile] [--threads=2] [--repeats=10] \\
-      [--budget=600] [--json=OUT]
+  python -m experiments.benchmarks.inference [--models=LIST] \\
+      [--sizes=640x360,854x480] [--programs=window,stream,clip,flow] \\
+      [--forms=float32] [--torch=eager,channels_last,compile] [--threads=2] \\
+      [--repeats=10] [--row-seconds=60] [--budget=3600] [--small] [--json=OUT]
 
-The released network with the same weights on both sides, whose outputs are
-compared first; in float32 they are at most 1e-4 apart. Then the sides take
-turns; the table has medians, extremes and `ratio`, the fastest form of PyTorch
-over ours: above 1, ours is faster.
+The same weights on both sides, drawn at random, whose outputs are compared
+first: in float32 they are at most 1e-4 apart, in units of the largest value
+where that is above 1. Then the sides take turns; the table has medians,
+extremes and `ratio`, the fastest form of PyTorch over ours: above 1, ours is
+faster.
 
-  window  a call: five frames to one, what a PyTorch user runs
-  stream  one more frame of a stream, each stage once: the first stage's
-          results are kept, which we do and a PyTorch user would have to write
+  window  a windowed model's call, such as FastDVDnet's: five frames to one,
+          what a PyTorch user runs
+  stream  one more frame of a stream: a recurrent model's step, and of a cascade
+          of windows each stage once, whose earlier results are kept, which we
+          do and a PyTorch user would have to write
+  clip    a bidirectional model's call on five frames
+  flow    SpyNet's, of two frames
 
+--models names files of vidrestore_jax/models or variants of them (`--models=?`
+says which). What rounds (ncfl, ncfl_clean) may round to either side, so its
+bound is a wide one of relative error; the exact comparison is that of ncfl_noq
+and ncfl_clean_noq, with the quantiser off.
+
+--sizes are those of the frames that are made; what enlarges gets smaller ones.
+A row takes about --row-seconds: of a slow model fewer calls are timed, but at
+least two. --small takes models of a few channels, to try the script with.
 --threads binds this process to that many processors, which XLA then takes, and
 gives PyTorch as many threads. glibc returns large buffers to the system with
 every call and takes them anew: PyTorch, which allocates each layer's output,
@@ -23,15 +36,18 @@ says what was set.
 """
 
 import argparse
-import os
 import sys
 
 from experiments import commands
-from experiments.benchmarks import beside_torch, measuring, subjects
+from experiments.benchmarks import beside_torch, measuring, subjects, twins
+from vidrestore_jax import models
 from vidrestore_jax.shapes import check_choice
 
-_PROGRAMS = {"window": beside_torch.windows, "stream": beside_torch.streams}
 _TORCH = ("eager", "channels_last", "compile")
+_FIRST = ("fastdvdnet", "ncfl_noq", "ncfl")  # What the budget is for.
+MODELS = tuple(
+    dict.fromkeys([*_FIRST, *twins.available(), *subjects.VARIANTS])
+)
 
 
 def run(arguments) -> dict:
@@ -41,7 +57,8 @@ def run(arguments) -> dict:
   ]
   chosen = {}
   for option, allowed in (
-      ("programs", _PROGRAMS), ("forms", subjects.FORMS), ("torch", _TORCH)
+      ("models", MODELS), ("programs", tuple(beside_torch.PROGRAMS)),
+      ("forms", subjects.FORMS), ("torch", _TORCH),
   ):
     chosen[option] = tuple(filter(None, getattr(arguments, option).split(",")))
     for name in chosen[option]:
@@ -51,33 +68,29 @@ def run(arguments) -> dict:
     raise ValueError(
         f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
     )
-  processors = sorted(os.sched_getaffinity(0))
-  if not 1 <= arguments.threads <= len(processors):
-    raise ValueError(
-        f"--threads is between 1 and {len(processors)} here, but is"
-        f" {arguments.threads}."
-    )
-  # Before JAX counts them.
-  os.sched_setaffinity(0, processors[: arguments.threads])
+  measuring.bind_threads(arguments.threads)
   peer = None
   if chosen["torch"]:
     peer = beside_torch.Torch()
     peer.torch.set_num_threads(arguments.threads)
-  about = {
-      "command": arguments.command,
-      "machine": measuring.machine(),
-      "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
-  }
-  print(about["machine"]["cpu"], about["machine"]["devices"])
-  print(about["machine"]["versions"], f"{arguments.threads} threads each")
   report = measuring.Report(
-      arguments.json, arguments.budget, about, arguments.repeats
+      arguments.json,
+      arguments.budget,
+      {"command": arguments.command, **measuring.surroundings()},
+      arguments.repeats,
+      arguments.row_seconds,
   )
   for size in sizes:
-    for program in chosen["programs"]:
-      _PROGRAMS[program](
-          report, (), peer, size, chosen["forms"], chosen["torch"], "inference"
-      )
+    for label in chosen["models"]:
+      name, options = case = subjects.case(label, arguments.small)
+      model = models.build(name, **dict(options))
+      for program in subjects.programs(model):
+        if program in chosen["programs"]:
+          beside_torch.compare(
+              report, label, case, program, peer, size, chosen["forms"],
+              chosen["torch"], "inference",
+          )
+  report.write()
   return report.content
 
 
@@ -89,13 +102,18 @@ def main(argv=None) -> int:
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,
   )
+  parser.add_argument("--models", default=",".join(MODELS), metavar="LIST")
   parser.add_argument("--sizes", default="640x360,854x480", metavar="LIST")
-  parser.add_argument("--programs", default="window,stream", metavar="LIST")
+  parser.add_argument(
+      "--programs", default=",".join(beside_torch.PROGRAMS), metavar="LIST"
+  )
   parser.add_argument("--forms", default="float32", metavar="LIST")
   parser.add_argument("--torch", default=",".join(_TORCH), metavar="LIST")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--repeats", type=int, default=10)
-  parser.add_argument("--budget", type=float, default=600, metavar="SECONDS")
+  parser.add_argument("--row-seconds", type=float, default=60)
+  parser.add_argument("--budget", type=float, default=3600, metavar="SECONDS")
+  parser.add_argument("--small", action="store_true")
   parser.add_argument("--json", default=None, metavar="OUT")
   arguments = parser.parse_args(typed)
   arguments.command = [

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from experiments import commands
+from experiments import commands, tracing
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
@@ -54,6 +54,31 @@ def machine() -> dict:
       "xla_flags": os.environ.get("XLA_FLAGS", ""),
       "versions": versions,
   }
+
+
+def bind_threads(count: int):
+  """Binds this process to as many processors, before JAX counts them.
+
+  Raises:
+    ValueError: it may not use so many.
+  """
+  processors = sorted(os.sched_getaffinity(0))
+  if not 1 <= count <= len(processors):
+    raise ValueError(
+        f"--threads is between 1 and {len(processors)} here, but is {count}."
+    )
+  os.sched_setaffinity(0, processors[:count])
+
+
+def surroundings() -> dict:
+  """`machine()` and how memory is allocated, printed in short."""
+  about = {
+      "machine": machine(),
+      "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
+  }
+  print(about["machine"]["cpu"], about["machine"]["devices"])
+  print(about["machine"]["versions"], flush=True)
+  return about
 
 
 # Errors
@@ -93,13 +118,15 @@ def check(error: float, bound: float, **more) -> dict:
 
 
 def compile_program(function, *args, donate=()):
-  """(program, seconds of tracing and of compiling, bytes it reserves)."""
+  """(program, seconds of tracing and compiling, work, bytes it reserves)."""
   start = time.perf_counter()
-  lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+  trace = jax.jit(function, donate_argnums=donate).trace(*args)
+  lowered = trace.lower()
   traced = time.perf_counter()
   program = lowered.compile()
   compiled = time.perf_counter()
   about = {"trace_s": traced - start, "compile_s": compiled - traced}
+  about["macs"] = tracing.count_jaxpr_macs(trace.jaxpr).total()
   memory = program.memory_analysis()
   if memory is not None:
     about["program_bytes"] = (
@@ -116,6 +143,7 @@ def alternate(
     repeats: int,
     *,
     warmup: int = 3,
+    limit: float = math.inf,
 ) -> dict[str, dict]:
   """Times calls that wait for their result, the sides in turns.
 
@@ -123,15 +151,25 @@ def alternate(
     sides: a call by name.
     repeats: timed calls of each.
     warmup: calls of each before, whose first is kept as `first_s`.
+    limit: seconds; where all that would take longer, fewer calls are timed, but
+      never fewer than two.
 
   Returns:
     For each side what `summary` gives, and `first_s`.
   """
   first, seconds = {}, {name: [] for name in sides}
+  start = time.perf_counter()
+  each = 0.0
   for name, call in sides.items():
     first[name] = _clock(call)
-    for _ in range(warmup - 1):
-      call()
+    last = _clock(call) if warmup > 1 else first[name]
+    for _ in range(2, warmup):
+      if len(sides) * warmup * last > limit:
+        break
+      last = _clock(call)
+    each += last
+  left = limit - (time.perf_counter() - start)
+  repeats = max(2, int(min(repeats, left / each)))
   for _ in range(repeats):
     for name, call in sides.items():
       seconds[name].append(_clock(call))
@@ -176,11 +214,16 @@ class Report:
   Attributes:
     content: what the JSON holds: `machine`, `rows`, `failed`, `skipped`.
     repeats: how often a side of a row is timed.
+    row_limit: seconds that they may take, but for two of each.
   """
 
-  def __init__(self, path, budget: float, about: dict, repeats: int = 15):
+  def __init__(
+      self, path, budget: float, about: dict, repeats: int = 15,
+      row_limit: float = math.inf,
+  ):
     """Starts the clock of `budget` seconds; `path` None writes nothing."""
     self._path, self._budget, self.repeats = path, budget, repeats
+    self.row_limit = row_limit
     self._start = time.perf_counter()
     self.content = {**about, "rows": [], "failed": [], "skipped": []}
 

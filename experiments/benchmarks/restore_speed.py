@@ -38,7 +38,7 @@ import jax
 import numpy as np
 
 from experiments import commands, ffmpeg_filters, manifest
-from experiments.benchmarks import measuring
+from experiments.benchmarks import measuring, twins
 from vidrestore_jax import models, released
 from vidrestore_jax.data.procedural import ProceduralClips
 from vidrestore_jax.inference import (
@@ -111,17 +111,18 @@ def _torch(variables, frames, threads):
   """The twin as a stream and by whole windows; both give what ours does."""
   import torch
 
-  from experiments.benchmarks import torch_twins
+  from experiments.benchmarks import torch_weights
 
   torch.set_num_threads(threads)
-  twin = torch_twins.load(torch_twins.FastDVDnet(), variables).eval()
+  twin = twins.build("fastdvdnet", models.build("fastdvdnet"))
+  twin = torch_weights.load(twin, variables).eval()
   twin = twin.to(memory_format=torch.channels_last)
   device = torch.device("cpu")
   noise = torch.full((1, 1, *frames.shape[1:3]), _SIGMA / 255)
   order = _mirrored(len(frames))
 
   def tensors():
-    made = torch_twins.tensor(frames, device, channels_last=True)
+    made = torch_weights.tensor(frames, device, channels_last=True)
     return [made[i : i + 1] for i in order]
 
   def stream():
@@ -129,18 +130,19 @@ def _torch(variables, frames, threads):
       given, made, results = tensors(), [], []
       for i in range(len(given) - 2):
         if len(made) < 2:
-          made.append(twin.temp1(*given[i : i + 3], noise))
+          made.append(twin.stage(0, given[i : i + 3], noise))
           continue
-        result, newest = twin.step(given[i : i + 3], made, noise)
+        newest = twin.stage(0, given[i : i + 3], noise)
+        result = twin.stage(1, [*made, newest], noise)
         made = [made[1], newest]
-        results.append(torch_twins.array(result)[0])
+        results.append(torch_weights.array(result)[0])
       return results
 
   def windows():
     with torch.inference_mode():
       given = tensors()
       return [
-          torch_twins.array(
+          torch_weights.array(
               twin(torch.stack(given[i : i + 5], 1), noise)
           )[0]
           for i in range(len(given) - 4)

@@ -45,8 +45,9 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   out = tmp_path / "out.json"
   parts = {
       "product": lambda report, sizes, peer: accelerator.product(report, sizes),
-      "speed": lambda report, sizes, peer: beside_torch.windows(
-          report, sizes.fastdvdnet, peer, sizes.frame, ["float32"], (), "speed"
+      "speed": lambda report, sizes, peer: beside_torch.compare(
+          report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), "window",
+          peer, sizes.frame, ["float32"], (), "speed",
       ),
       "late": lambda report, sizes, peer: [
           setattr(report, "_budget", 0), report.row("late/row", dict)
@@ -98,17 +99,3 @@ def test_errors():
   assert measuring.relative(found, wanted) == pytest.approx(0.1)
   assert measuring.largest([10.0, 1.0], [8.0, 1.0]) == pytest.approx(0.25)
   assert not measuring.check(float("nan"), 1.0)["ok"]
-
-
-@pytest.mark.parametrize("form", ["eager", "channels_last"])
-def test_the_twin_of_fastdvdnet_is_one(form):
-  pytest.importorskip("torch")
-  peer = beside_torch.Torch()
-  model, variables = subjects.build("fastdvdnet", TINY.fastdvdnet, "float32")
-  clip, noise = subjects.inputs(model, (16, 24), batch=2)
-  twin = peer.model(TINY.fastdvdnet, variables, "float32", form)
-  found = peer.waited(
-      twin, *(peer.tensor(x, "float32", form) for x in (clip, noise))
-  )
-  wanted = subjects.restored(model, variables, clip, noise)
-  assert measuring.largest(peer.twins.array(found), wanted) < 1e-5

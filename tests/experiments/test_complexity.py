@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import complexity, tracing
+from experiments import complexity, paper_numbers, tracing
 from vidrestore_jax import released
 from vidrestore_jax.shapes import Restored
 
@@ -365,6 +365,8 @@ def test_ncfl_variants_cost_what_the_paper_says(variant, tmp_path):
   assert complexity.main([*argv, "--nomemory"]) == 0
   result = json.loads(out.read_text())
   assert result["gflops"] == pytest.approx(NCFL_GFLOPS[variant], rel=5e-3)
+  published = paper_numbers.GFLOPS[variant.replace("m_", "M_")]
+  assert result["gflops"] == pytest.approx(published, rel=5e-3)
   assert result["gflops"] == 2 * result["macs"] / 1e9
   assert sum(m["macs"] for m in result["modules"].values()) == result["macs"]
   assert result["size"] == "960x540"

@@ -12,7 +12,8 @@ from experiments.benchmarks import inference
     ("option", "message"),
     [
         ("--sizes=640", "WIDTHxHEIGHT"),
-        ("--programs=clip", "--programs"),
+        ("--programs=video", "--programs"),
+        ("--models=unet", "--models"),
         ("--torch=jit", "--torch"),
         ("--repeats=1", "--repeats"),
         ("--threads=0", "--threads"),
@@ -29,8 +30,8 @@ def test_both_programs_beside_torch(tmp_path):
   # A process of its own, since it binds itself to a processor.
   command = [
       sys.executable, "-m", "experiments.benchmarks.inference",
-      "--sizes=18x16", "--torch=channels_last", "--repeats=2", "--threads=1",
-      f"--json={out}",
+      "--models=fastdvdnet", "--sizes=18x16", "--torch=channels_last",
+      "--repeats=2", "--threads=1", "--small", f"--json={out}",
   ]
   subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
   window, stream = json.loads(out.read_text())["rows"]

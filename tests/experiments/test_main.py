@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import configuration, job, main, train, validation
+from tests import profiles
 from vidrestore_jax import released
 from vidrestore_jax.data import pipeline
 from vidrestore_jax.training import sharding
@@ -56,7 +57,7 @@ def test_a_run_leaves_everything_that_is_promised(tmp_path):
     section.steps, section.checkpoint_every = 4, 2
   with config.unlocked():
     config.pretrain = {"motion": flow}
-  train.run(config, tmp_path, command="COMMAND")
+  train.run(config, tmp_path, command="COMMAND", profile=True)
 
   present = {path.name for path in tmp_path.iterdir()}
   assert present - {p for p in present if p.startswith("events.")} == {
@@ -66,9 +67,11 @@ def test_a_run_leaves_everything_that_is_promised(tmp_path):
       "metrics.jsonl",
       "model",
       "pretrain",
+      "profile",
       "report",
       "summary.json",
   }
+  assert profiles.steps(tmp_path / "profile", "train") == [3]
   summary = json.loads((tmp_path / "summary.json").read_text())
   assert summary["step"] == 4
   assert summary["protocol"]["name"] == "fastdvdnet"
@@ -285,7 +288,9 @@ def test_a_missing_config_lists_those_that_exist(tmp_path, capsys):
 
 def test_an_unknown_variant_lists_those_that_exist(tmp_path, capsys):
   line = fails(capsys, f"--config={TINY}:fast", f"--workdir={tmp_path}")
-  assert line == "error: tiny has no variant 'fast'. It has: flow."
+  assert line == (
+      "error: tiny has no variant 'fast'. It has: noq, flow, fastdvdnet."
+  )
 
 
 def test_a_missing_folder_of_clips_is_named(tmp_path, capsys):

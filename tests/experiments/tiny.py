@@ -4,9 +4,8 @@ from configs import common
 
 
 def get_config(variant: str = ""):
-  """Variants: "" and "flow", a SpyNet."""
-  if variant not in ("", "flow"):
-    raise ValueError(f"tiny has no variant {variant!r}. It has: flow.")
+  """Variants: "", "noq", not quantised, "flow", a SpyNet, and "fastdvdnet"."""
+  common.check_variant("tiny", variant, ("", "noq", "flow", "fastdvdnet"))
   config = common.base()
   config.steps = 12
   config.batch_size = 2
@@ -32,9 +31,22 @@ def get_config(variant: str = ""):
     config.model = {"name": "spynet", "init_from": {}, **motion}
     config.task = {"name": "optical_flow", "sigma": (0.0, 0.2)}
     return config
+  if variant == "fastdvdnet":
+    clips["length"] = config.clip_length = 5
+    config.data.train = clips
+    config.model = {
+        "name": "fastdvdnet", "init_from": {}, "widths": (4, 8, 8)
+    }
+    config.task = {
+        "name": "restoration",
+        "degradation": common.awgn(5, 55),
+        "error": "half_sse",
+    }
+    return config
   config.model = {
       "name": "ncfl",
       "init_from": {"motion": ""},
+      "feature_refiner": variant or "ncfl",
       "widths": (8, 12),
       "feature_channels": 8,
       "attention_widths": (4, 8),

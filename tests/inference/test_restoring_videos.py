@@ -2,6 +2,7 @@
 
 import fractions
 import os
+import struct
 
 import av
 import numpy as np
@@ -153,8 +154,8 @@ def _add_subtitles(container, stream):
   container.add_attachment("font.ttf", "font/ttf", b"letters")
 
 
-def _with_subtitles(path, frames=3, text=None):
-  """A video with a stream of text and an attachment."""
+def _with_subtitles(path, frames=3, text=None, sets=None):
+  """A video with a stream of text, or of PGS `sets`, and an attachment."""
   plain = path.with_name("plain.mkv")
   tiny_videos.write(
       plain, tiny_videos.samples("yuv420p", frames, (16, 16)), "yuv420p",
@@ -162,6 +163,9 @@ def _with_subtitles(path, frames=3, text=None):
   )
   script = path.with_name("text.srt")
   script.write_text(text or "1\n00:00:00,010 --> 00:00:00,090\nhello\n")
+  if sets is not None:
+    script = path.with_name("pictures.sup")
+    script.write_bytes(sets)
   with (
       av.open(str(plain)) as video, av.open(str(script)) as words,
       av.open(str(path), "w") as joined,
@@ -292,6 +296,44 @@ def test_subtitles_are_shown_for_as_long_as_the_part_has_them(
   assert [time for time, *_ in shown] == pytest.approx([0, 0.03, 0.1])
   assert [length for _, length, _ in shown] == pytest.approx(
       [0.05, 0.01, 0.05]
+  )
+
+
+def _display_set(milliseconds, state, number):
+  """A display set of PGS without a picture: its composition, and its end."""
+  composition = struct.pack(
+      ">HHBHBBBB", 16, 16, 0x10, number, state, 0, 0, 0
+  )
+  return b"".join(
+      b"PG" + struct.pack(
+          ">IIBH", 90 * milliseconds, 0, kind, len(data)
+      ) + data
+      for kind, data in ((0x16, composition), (0x80, b""))
+  )
+
+
+@pytest.mark.parametrize(("duration", "expected"), [
+    ("0.15", [(0, 1), (0, 2), (0.05, 3)]), ("0.02", [(0, 1), (0, 2)]),
+])
+def test_pictures_of_subtitles_are_shown_until_the_next(
+    tmp_path, model, duration, expected
+):
+  """They have no duration; 2 goes on with what 1 brought."""
+  whole, goes_on = 0x80, 0
+  given, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+  _with_subtitles(given, 12, sets=b"".join([
+      _display_set(0, whole, 0), _display_set(20, whole, 1),
+      _display_set(40, goes_on, 2), _display_set(150, goes_on, 3),
+      _display_set(300, whole, 4),
+  ]))
+  _restore(
+      given, output, model, start=fractions.Fraction("0.1"),
+      duration=fractions.Fraction(duration),
+  )
+  shown = tiny_videos.packets(output, "subtitle")
+  assert [data[9] for _, data in shown] == [number for _, number in expected]
+  assert [float(time) for time, _ in shown] == pytest.approx(
+      [time for time, _ in expected]
   )
 
 

@@ -355,6 +355,35 @@ def test_a_bidirectional_model_takes_the_whole_clip():
   assert not list(streaming.restore_stream(LessLast(), {}, [], sigma=0.5))
 
 
+class LessLastOfItsOwn(LessLast):
+  """It knows how many frames are the clip's own."""
+
+  fillable = True
+
+  def apply(self, variables, clip, noise, *, length):
+    frames = clip - jnp.take(clip, length - 1, 1)[:, None] + noise[:, None]
+    return Restored(frames.repeat(2, 2).repeat(2, 3), {})
+
+
+def test_clips_of_near_lengths_share_a_program():
+  model, frames = LessLastOfItsOwn(), _clip(20, 4, 4)
+  before = streaming._clip._cache_size()
+  for length in (20, 17, 18):
+    restored = streaming.restore_clip(model, {}, frames[:length], sigma=0.0)
+    expected = frames[:length] - frames[length - 1]
+    np.testing.assert_allclose(restored.frames[:, ::2, ::2], expected)
+  assert streaming._clip._cache_size() == before + 1
+  lengths = {streaming.filled_length(model, n) for n in range(1, 400)}
+  assert len(lengths) < 32 and 7 in lengths
+  for length in range(1, 400):
+    assert length <= streaming.filled_length(model, length) <= 1.25 * length
+    assert streaming.filled_length(LessLast(), length) == length
+  # Chunks are of one length already.
+  chunks = streaming.restore_stream(model, {}, frames, sigma=0.0, chunk=(5, 2))
+  assert len(list(chunks)) == 20
+  assert streaming._clip._cache_size() == before + 2
+
+
 # Scenes, sigmas of frames, and chunks.
 
 

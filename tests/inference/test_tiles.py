@@ -302,12 +302,19 @@ def test_the_seam_is_measured():
   assert streaming.verify_tiles(Wrong(), {}, clip, tile=16, sigma=1.0) > 0.1
 
 
+class Fine(Blur):
+  """On a grid of single pixels."""
+
+  stride = 1
+
+
 @pytest.mark.parametrize("late", [False, True])
-def test_out_of_memory_falls_back_to_smaller_tiles(monkeypatch, late):
-  model = models.build("dncnn", depth=3, width=4)
-  variables = _variables(model)
-  clip = _clip(model, 3, 70, 90)
-  expected = streaming.restore_clip(model, variables, clip).frames
+@pytest.mark.parametrize("good", [0, 1, 4])
+def test_out_of_memory_falls_back_to_smaller_tiles(monkeypatch, late, good):
+  """At any frame: so many are restored before the memory is short."""
+  model = Fine()
+  clip = _clip(model, 6, 70, 90)
+  expected = streaming.restore_clip(model, {}, clip, sigma=1.0).frames
   run, asked = streaming._window, collections.Counter()
   error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
@@ -320,7 +327,7 @@ def test_out_of_memory_falls_back_to_smaller_tiles(monkeypatch, late):
   def small(model, aux, variables, frames, *rest):
     height, width = frames[0].shape[:2]
     asked[height, width] += 1
-    if height * width > 30 * 30:
+    if height * width > 30 * 30 and asked[70, 90] > good:
       if late:
         return Restored(Poisoned(), {})
       raise error
@@ -328,12 +335,14 @@ def test_out_of_memory_falls_back_to_smaller_tiles(monkeypatch, late):
 
   monkeypatch.setattr(streaming, "_window", small)
   with pytest.warns(RuntimeWarning) as told:
-    stream = streaming.restore_stream(model, variables, iter(clip))
+    stream = streaming.restore_stream(model, {}, iter(clip), sigma=1.0)
     frames = [result.frames for result in stream]
   np.testing.assert_allclose(frames, expected, atol=1e-5)
   given = [str(w.message).split("frames of ")[1].split(";")[0] for w in told]
   assert given == ["90x70", "90x70 in tiles of 45x45"]
-  assert asked[70, 90] == 1 and (asked[45, 45] == 1 or late)
+  # Nothing is done twice but what was on its way.
+  assert asked[70, 90] <= good + 1 + (late and good > 0)
+  assert asked[45, 45] == 1 or late
   assert set(asked) == {(70, 90), (45, 45), (22, 22)}
 
 

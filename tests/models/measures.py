@@ -41,10 +41,10 @@ def averaging(model, size: int = 8):
   return jax.tree_util.tree_map_with_path(draw, dict(shapes(model, size)))
 
 
-def apply(model, variables, window):
+def apply(model, variables, window, **given):
   """`Restored` of a window, compiled as cheaply as can be."""
   return jax.jit(model.apply, compiler_options=_OPTIONS)(
-      variables, window, None
+      variables, window, None, **given
   )
 
 

@@ -129,6 +129,19 @@ def test_the_online_variant_streams_what_it_makes_of_a_clip(clip):
   assert np.abs(alone - streamed[1:2]).max() > 1e-3
 
 
+def test_what_fills_a_clip_up_changes_nothing(tiny, clip):
+  model, variables = tiny
+  whole = _apply(model, variables, clip)
+  filled = np.concatenate([clip, 1 - clip[:, :2]], 1)
+  found = _apply(model, variables, filled, length=np.int32(3))
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a[:, :3], b, atol=1e-5),
+      found, whole,
+  )
+  other = _apply(model, variables, filled)
+  assert np.abs(other.frames[:, :3] - whole.frames).max() > 1e-3
+
+
 def test_a_single_frame_is_a_clip(tiny, clip):
   """Its neighbours' features are zero: so is their warp."""
   model, variables = tiny

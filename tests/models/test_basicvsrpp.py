@@ -58,6 +58,17 @@ def test_a_scan_does_what_the_unrolled_passes_do(clip):
   )
 
 
+def test_what_fills_a_clip_up_changes_nothing(clip):
+  model = models.build("basicvsrpp", **TINY, unroll=1)
+  variables = draw(model)
+  whole = measures.apply(model, variables, clip)
+  filled = np.concatenate([clip, 1 - clip[:, :2]], 1)
+  found = measures.apply(model, variables, filled, length=np.int32(3))
+  np.testing.assert_allclose(found.frames[:, :3], whole.frames, atol=1e-5)
+  for name in ("offset_mean", "offset_max"):
+    np.testing.assert_allclose(found.aux[name], whole.aux[name], rtol=1e-5)
+
+
 def test_one_frame_is_aligned_with_nothing(clip):
   model = models.build("basicvsrpp", **TINY)
   variables = draw(model)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidrestore_jax import data
+from vidrestore_jax.data import pipeline
 from vidrestore_jax.training import checkpoints, sharding
 
 
@@ -195,13 +197,37 @@ def test_a_missing_parameter_is_named(tmp_path, mesh):
     store.restore(state, make_iterator())
 
 
-def test_another_number_of_processes_is_refused(tmp_path, mesh):
+def test_what_two_processes_wrote_goes_on_in_one(tmp_path, mesh):
+  source = {"size": 12, "length": 2, "height": 16, "width": 16}
+
+  def batches(index, count):
+    return pipeline.train_iterator(
+        data.build("procedural", flow=False, **source),
+        batch_size=4, clip_length=2, patch_size=8, seed=3,
+        shard_index=index, shard_count=count,
+    )
+
   filled(tmp_path, mesh, [2])
-  data = tmp_path / "2" / "data"
-  (data / "process_0-of-1.json").rename(data / "process_0-of-2.json")
+  whole, hosts = batches(0, 1), [batches(i, 2) for i in range(2)]
+  folder = tmp_path / "2" / "data"
+  (folder / "process_0-of-1.json").unlink()
+  for i, host in enumerate(hosts):
+    for _ in range(2):
+      next(host)
+    (folder / f"process_{i}-of-2.json").write_text(
+        json.dumps(host.get_state() | {"skipped": 3 + i})
+    )
   store = checkpoints.Checkpoints(tmp_path, keep=10)
-  with pytest.raises(ValueError, match="written by 2 processes and this run"):
-    store.restore(make_state(mesh, 0), make_iterator())
+  _, step = store.restore(make_state(mesh, 0), whole)
+  assert step == 2 and whole.skipped == 7
+  together = np.concatenate([next(host)["index"] for host in hosts])
+  assert sorted(next(whole)["index"]) == sorted(together)
+  # And one in two, of which the first keeps the total.
+  for host in hosts:
+    host.set_states([{"next_index": 2, "skipped": 5}])
+  assert [host.skipped for host in hosts] == [5, 0]
+  again = np.concatenate([next(host)["index"] for host in hosts])
+  assert sorted(again) == sorted(together)
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path, mesh, monkeypatch):

@@ -1,16 +1,15 @@
 """One program on one device and on eight."""
 
-import json
 import os
 import pathlib
 import subprocess
 import sys
-import textwrap
 
 import jax
 import numpy as np
 import pytest
 
+from experiments import configuration, train
 from vidrestore_jax.training import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -41,77 +40,59 @@ def test_a_step_gives_its_state_away():
   assert state["w"].is_deleted()
 
 
-# The quantiser is off: where a latent lies within rounding of a half, another
-# order of summation may flip it, and everything after it differs.
-GRADIENTS = textwrap.dedent("""
-    import functools, hashlib, json, sys
-    import jax, numpy as np
-    from vidrestore_jax import models, tasks
-    from vidrestore_jax.training import sharding
-
-    model = models.build(
-        "ncfl", feature_refiner="noq", widths=(8, 12), attention_widths=(4, 8),
-        attention_blocks=0, attention_middle_blocks=1, feature_channels=8,
-        hidden_channels=8, latent_channels=8, prior_channels=(8, 8),
-        motion_channels=8, reduction=4,
-        motion=dict(levels=2, widths=(4, 4), kernel=3))
-    task = tasks.build(
-        "restoration", model=model,
-        degradation=dict(name="noise.gaussian", sigma=(5 / 255, 55 / 255)),
-        rate_weight=1 / 2048, rate_steps=10)
-    rng = np.random.default_rng(0)
-    batch = dict(
-        clean=rng.integers(0, 256, (8, 2, 16, 16, 3), dtype=np.uint8),
-        max_value=np.full(8, 255, np.float32),
-        index=np.arange(100, 108, dtype=np.int32))
-    mesh = sharding.data_mesh(8)
-    params, _ = sharding.jit_init(
-        lambda b: task.init(jax.random.key(1), b), mesh)(batch)
-
-    def step(params, batch):
-      key = jax.random.fold_in(jax.random.key(7), 3)
-      (loss, _), grads = jax.value_and_grad(task.loss, has_aux=True)(
-          params, {}, batch, key, 3)
-      from vidrestore_jax.tasks import losses
-      keys = losses.example_keys(key, batch["index"])
-      clean = losses.to_unit_range(batch["clean"], batch["max_value"])
-      noisy, level = jax.vmap(task.degrade)(keys, clean)
-      return loss, grads, noisy - clean, level
-
-    given = sharding.to_devices(batch, mesh)
-    loss, grads, noise, level = jax.jit(step)(params, given)
-    leaves = {"/".join(str(k.key) for k in path): np.asarray(leaf)
-              for path, leaf in jax.tree_util.tree_leaves_with_path(grads)}
-    np.savez(sys.argv[1], loss=loss, noise=noise, level=level,
-             devices=len(given["clean"].sharding.device_set), **leaves)
-""")
+def test_another_way_to_be_parallel_is_refused_by_name(tmp_path):
+  config = configuration.load("tests/experiments/tiny.py", [("parallel", "x")])
+  with pytest.raises(ValueError, match="config.parallel.* jit, pmap.*'x'"):
+    train.run(config, tmp_path, command="")
 
 
-def run_on(devices: int, folder) -> dict:
-  out = folder / f"{devices}.npz"
+def one_step(task: str, folder) -> dict[str, dict]:
+  """What tests/training/one_step.py finds of a task, by file."""
   env = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+      "JAX_NUM_CPU_DEVICES": "8",
       "JAX_PLATFORMS": "cpu",
+      "PYTHONPATH": str(ROOT),
   }
+  script = ROOT / "tests" / "training" / "one_step.py"
   subprocess.run(
-      [sys.executable, "-c", GRADIENTS, str(out)],
-      check=True,
-      cwd=ROOT,
-      env=env,
+      [sys.executable, str(script), task, str(folder)], check=True, env=env
   )
-  return dict(np.load(out))
+  return {file.stem: dict(np.load(file)) for file in folder.glob("*.npz")}
 
 
-def test_eight_devices_draw_the_noise_and_gradients_of_one(tmp_path):
-  one, eight = run_on(1, tmp_path), run_on(8, tmp_path)
-  assert int(one.pop("devices")) == 1 and int(eight.pop("devices")) == 8
-  # Exactly the same draws; adding them to the frame may round differently.
-  np.testing.assert_array_equal(one.pop("level"), eight.pop("level"))
-  np.testing.assert_allclose(one.pop("noise"), eight.pop("noise"), atol=1e-6)
-  np.testing.assert_allclose(one.pop("loss"), eight.pop("loss"), rtol=1e-5)
-  worst = {}
-  for name, gradient in one.items():
-    scale = np.abs(gradient).max()
-    worst[name] = float(np.abs(gradient - eight[name]).max() / scale)
-    assert scale > 0, f"{name} has no gradient"
-  assert max(worst.values()) < 1e-5, json.dumps(worst, indent=1)
+SLOW = pytest.mark.slow  # Half a minute each.
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["dncnn"]
+    + [
+        pytest.param(task, marks=SLOW)
+        for task in ("ncfl", "fastdvdnet", "distillation")
+    ],
+)
+def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(tmp_path, task):
+  found = one_step(task, tmp_path)
+  one = found.pop("one")
+  for name in ("jit", "pmap"):
+    other = found.pop(name)
+    assert one.keys() == other.keys()
+    # Exactly the same draws; adding them to the frame may round differently.
+    if "level" in one:
+      np.testing.assert_array_equal(one["level"], other["level"])
+      np.testing.assert_allclose(one["noise"], other["noise"], atol=1e-6)
+    for key, value in one.items():
+      if key.startswith(("metrics", "state")):
+        np.testing.assert_allclose(
+            value, other[key], 1e-5, 1e-6, err_msg=f"{name}: {key}"
+        )
+    gradients = [
+        np.concatenate([side[k].ravel() for k in one if k.startswith("grad")])
+        for side in (one, other)
+    ]
+    size = np.linalg.norm(gradients[0])
+    assert np.linalg.norm(gradients[1] - gradients[0]) < 1e-5 * size, name
+  for name, other in found.items():  # Of distillation's guard.
+    frozen = float(name.startswith("frozen"))
+    assert other["metrics/conv_lstm_frozen"] == frozen, name

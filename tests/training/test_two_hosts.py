@@ -1,24 +1,18 @@
-"""Two processes train one model: each clip is read once, and kills cost none.
-
-Each gets a session of its own and writes to files; see test_resume.py.
-"""
+"""Two processes train one model: each clip is read once, and ends cost none."""
 
 import collections
-import contextlib
-import json
-import os
-import pathlib
-import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
-STEPS, CLIPS = 24, 40  # A batch of two: an epoch is 20 steps.
+from tests.training import runs
+
+STEPS, CLIPS = 60, 40  # A batch of two: an epoch is 20 steps.
+ARGUMENTS = (
+    f"{runs.TINY}:flow", f"--config.steps={STEPS}",
+    "--config.checkpoint_every=3", "--config.log_every=1",
+)
 
 # experiments.main, which besides writes down what it reads.
 HOST = """
@@ -41,72 +35,10 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 def start(folder, cache):
-  """Starts both hosts on `folder`/run; returns the processes."""
-  folder.mkdir(exist_ok=True)
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{free.getsockname()[1]}"
-  processes = []
-  for host in range(2):
-    env = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "JAX_NUM_CPU_DEVICES": "1",
-        "JAX_COORDINATOR_ADDRESS": address,
-        "JAX_NUM_PROCESSES": "2",
-        "JAX_PROCESS_ID": str(host),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [
-        sys.executable, "-c", HOST, str(folder / f"read.{host}"),
-        "--config=tests/experiments/tiny.py:flow",
-        f"--workdir={folder / 'run'}",
-        f"--config.steps={STEPS}", "--config.checkpoint_every=3",
-        "--config.log_every=1",
-    ]
-    with open(folder / f"log.{host}", "w") as file:
-      processes.append(
-          subprocess.Popen(
-              command, cwd=ROOT, env=env, stdout=file,
-              stderr=subprocess.STDOUT, start_new_session=True,
-          )
-      )
-  return processes
-
-
-def logs(folder) -> str:
-  return "\n".join((folder / f"log.{host}").read_text() for host in range(2))
-
-
-def kill(processes):
-  for process in processes:
-    with contextlib.suppress(ProcessLookupError):
-      os.killpg(process.pid, signal.SIGKILL)
-  for process in processes:
-    process.wait()
-
-
-def finish(processes, folder) -> dict:
-  """Waits for both; what the run summed up."""
-  try:
-    for process in processes:
-      assert process.wait(300) == 0, logs(folder)
-  finally:
-    kill(processes)
-  return json.loads((folder / "run" / "summary.json").read_text())
-
-
-def kill_after(processes, folder, step: int):
-  deadline = time.monotonic() + 300
-  done = 0
-  while done < step:
-    assert all(p.poll() is None for p in processes), logs(folder)
-    assert time.monotonic() < deadline, logs(folder)
-    time.sleep(0.01)
-    found = re.findall(rf"step (\d+)/{STEPS}", logs(folder))
-    done = max(map(int, found), default=0)
-  kill(processes)
+  return runs.Run(
+      folder, ARGUMENTS, cache=cache, count=2,
+      main=("-c", HOST, f"{folder}/read.{{process}}"),
+  )
 
 
 def read(folder) -> list[dict[int, tuple]]:
@@ -122,19 +54,41 @@ def read(folder) -> list[dict[int, tuple]]:
   return hosts
 
 
-@pytest.mark.slow  # Four starts of two processes: a minute.
-def test_two_hosts_read_every_clip_once_and_resume_after_both_are_killed(
+@pytest.mark.slow  # Seven starts of two processes: minutes.
+def test_two_hosts_read_every_clip_once_and_resume_whichever_is_ended(
     tmp_path,
 ):
   cache = tmp_path / "cache"
-  whole = finish(start(tmp_path / "whole", cache), tmp_path / "whole")
-  killed = tmp_path / "killed"
-  for step in (5, 14):
-    kill_after(start(killed, cache), killed, step)
-  summary = finish(start(killed, cache), killed)
-  assert "Goes on from step" in logs(killed)
+  whole = start(tmp_path / "whole", cache).finish()
+  folder = tmp_path / "ended"
+  for step, number, process in (
+      (4, signal.SIGTERM, 0),
+      (12, signal.SIGKILL, 1),
+      (20, signal.SIGTERM, 1),
+      (28, signal.SIGKILL, 0),
+      (36, signal.SIGKILL, None),  # Both.
+  ):
+    run = start(folder, cache)
+    run.wait_for(step)
+    if process is None:
+      run.kill()
+      continue
+    run.send(number, process)
+    sent = time.monotonic()
+    statuses = run.end(60)
+    assert time.monotonic() - sent < 30
+    if number == signal.SIGTERM:
+      assert statuses == [128 + signal.SIGTERM] * 2, run.log()
+      assert run.log().count("is saved; leaves on SIGTERM.") == 2, run.log()
+    else:
+      assert statuses.pop(process) == -signal.SIGKILL
+      # In a line, unless JAX ends it at the same moment.
+      assert statuses in ([1], [-signal.SIGABRT]), run.log()
+  run = start(folder, cache)
+  summary = run.finish()
+  assert "Goes on from step" in run.log()
 
-  hosts = read(killed)
+  hosts = read(folder)
   assert hosts == read(tmp_path / "whole")
   epochs = [
       [record for p in range(CLIPS // 2) for record in host[p]]

@@ -7,8 +7,12 @@ exactly what one host would have seen, and the number of workers changes the
 speed alone. Where a run stands is the number of batches that it has taken.
 """
 
+import contextlib
 import functools
+import multiprocessing
 import os
+import signal
+import threading
 from concurrent import futures
 
 import grain
@@ -115,7 +119,9 @@ def train_iterator(
   batches = functools.partial(
       _Batches, elements[shard_index::shard_count], batch_size // shard_count
   )
-  return _Stream(batches, element, _threads(source), workers, say)
+  return _Stream(
+      batches, element, _threads(source), workers, say, shard_index
+  )
 
 
 def example_batch(
@@ -287,11 +293,14 @@ class _Stream(grain.DatasetIterator):
     skipped: clips so far that stand for a damaged one.
   """
 
-  def __init__(self, batches, element, threads: int, workers: int, say):
+  def __init__(
+      self, batches, element, threads: int, workers: int, say, shard_index: int
+  ):
     super().__init__()
     self._here = batches(threads)
     self._there = batches(max(1, threads // max(1, workers)))
     self._element, self._workers, self._say = element, workers, say
+    self._shard_index = shard_index
     self._taken = self.skipped = 0
     self._reported = set()  # Damaged records.
     self._reader = self._rest = None  # Of the batches now, and of those after.
@@ -341,9 +350,10 @@ class _Stream(grain.DatasetIterator):
         num_workers=self._workers, per_worker_buffer_size=2
     )
     batches = grain.experimental.WithOptionsIterDataset(batches, _SHARED)
-    reader = iter(batches.mp_prefetch(options))
+    reader = iter(batches.mp_prefetch(options, _end_with_parent))
     reader.get_state()  # Makes the iterators that start_prefetch starts.
-    reader.start_prefetch()
+    with _sigterm_blocked():  # Which processes inherit.
+      reader.start_prefetch()
     return reader
 
   def get_state(self) -> dict:
@@ -352,6 +362,20 @@ class _Stream(grain.DatasetIterator):
   def set_state(self, state: dict):
     self._let_go()
     self._taken, self.skipped = state["next_index"], state["skipped"]
+
+  def set_states(self, states: list[dict]):
+    """Goes on from where another number of hosts stood.
+
+    Together they had taken the clips that these have taken by then.
+
+    Args:
+      states: of each of them, in order.
+    """
+    (taken,) = {state["next_index"] for state in states}
+    skipped = sum(state["skipped"] for state in states)
+    self.set_state(
+        {"next_index": taken, "skipped": 0 if self._shard_index else skipped}
+    )
 
   def close(self):
     self._closed = True
@@ -376,6 +400,32 @@ class _Stream(grain.DatasetIterator):
               f" ({len(self._reported)} so far):"
               f" {self._element.damage(record)}"
           )
+
+
+@contextlib.contextmanager
+def _sigterm_blocked():
+  """Where a scheduler tells all processes to end, readers end with training.
+
+  A signal to this process waits, or is heard by another thread.
+  """
+  if not hasattr(signal, "pthread_sigmask"):
+    yield
+    return
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent(*_):
+  """In a worker process: ends it when its parent ends, however that does."""
+
+  def wait():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
 
 
 def _owned(batch: dict) -> dict:

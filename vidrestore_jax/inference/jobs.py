@@ -29,7 +29,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vidrestore_jax.inference import pipeline, video_colour, video_encoding
+from vidrestore_jax.inference import (
+    pipeline,
+    row_bands,
+    video_colour,
+    video_encoding,
+)
 from vidrestore_jax.inference.noise_estimation import NoiseEstimate
 from vidrestore_jax.inference.overlap import ahead
 from vidrestore_jax.inference.pipeline import Settings
@@ -182,7 +187,7 @@ class Journal:
     if state is not None:
       leaves = {
           f"leaf_{i}": np.asarray(leaf)
-          for i, leaf in enumerate(jax.tree.leaves(state))
+          for i, leaf in enumerate(jax.tree.leaves(row_bands.whole(state)))
       }
       path = self.folder / f"state_{index + 1:05}.npz"
       with open(path, "wb") as file:

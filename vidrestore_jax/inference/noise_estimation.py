@@ -276,6 +276,8 @@ def plot(path, estimates, times=None):
     axes.plot(xs, [255 * s for s in estimates], "k", marker=marker)
   axes.set_xlabel("frame" if times is None else "seconds")
   axes.set_ylabel("noise, 8-bit units")
+  # From 0, which the margin is to count as well: noise hardly changes.
+  axes.update_datalim([(0, 0)], updatex=False)
   axes.margins(y=0.2)
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)

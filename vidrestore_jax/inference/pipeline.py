@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vidrestore_jax.inference import plan, scene_cuts, streaming, tiling
+from vidrestore_jax.inference import (
+    plan,
+    row_bands,
+    scene_cuts,
+    streaming,
+    tiling,
+)
 from vidrestore_jax.inference.noise_estimation import (
     NoiseEstimate,
     NoiseTracker,
@@ -47,6 +53,9 @@ class Settings:
     verify_tiles: measure how far tiles are from whole frames, on the first two.
     chunk: of a bidirectional model (length, overlap), as
       `streaming.restore_stream` has it; None: whole scenes.
+    devices: whole frames are split over so many by rows, or over "all"; see
+      `row_bands`. As it changes rounding alone, a job that was stopped may go
+      on with more of them or fewer.
     plot_noise: path of a PNG that is made of the noise over time, or None.
   """
 
@@ -58,6 +67,7 @@ class Settings:
   bucket: int | str | None = "auto"
   verify_tiles: bool = False
   chunk: tuple[int, int] | None = None
+  devices: int | str = 1
   plot_noise: str | os.PathLike | None = None
 
   def identity(self) -> dict[str, Any]:
@@ -110,7 +120,7 @@ class Result(NamedTuple):
     frame: float32 `[H, W, C]`, not clipped.
     known: of the frame that was given.
     state: a recurrent model's after it, where that was asked for.
-    layout: (tile, bucket) of the frame after it.
+    layout: (tile, bucket) of the frame after it, should memory suffice.
   """
 
   frame: np.ndarray
@@ -156,6 +166,12 @@ def check(model, settings: Settings):
   if isinstance(settings.bucket, int):
     tiling.check_bucket(model, settings.bucket)
   streaming.check_chunk(model, settings.chunk)
+  mesh = row_bands.mesh_of(settings.devices, settings.tile, settings.bucket)
+  if mesh is not None and settings.verify_tiles:
+    raise ValueError(
+        "There are no tiles to verify: frames that are split over devices are"
+        " restored whole."
+    )
 
 
 def look_back(
@@ -216,7 +232,9 @@ def restored(
   frames = itertools.chain([first], frames)
   if settings.chunk is not None:
     aux = (*aux, "seam")
-  if resume is not None:
+  if row_bands.count(settings.devices) > 1:
+    layout = None, None  # Whatever one device had to do.
+  elif resume is not None:
     layout = resume.layout
   else:
     layout = plan.layout(
@@ -242,7 +260,8 @@ def restored(
 
   results = streaming.restore_stream(
       model, variables, given(), sigma=settings.sigma, aux=aux, state=state,
-      tile=layout[0], bucket=layout[1], chunk=settings.chunk, shrunk=shrunk,
+      tile=layout[0], bucket=layout[1], chunk=settings.chunk,
+      devices=settings.devices, shrunk=shrunk,
   )
   seam = 0.0
   for index, result in enumerate(results):

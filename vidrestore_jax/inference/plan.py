@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vidrestore_jax.inference import streaming, tiling
+from vidrestore_jax.inference import row_bands, streaming, tiling
 
 # On a CPU convolutions allocate beside what XLA plans. Measured on FastDVDnet,
 # DnCNN and Noise2Noise of 50 to 700 MB: a share of the buffers, and some more,
@@ -32,13 +32,14 @@ class Plan:
     tile: side of the tiles, None for whole frames.
     bucket: what sides of whole frames are padded to multiples of, or None.
     tiles: how many a frame is cut into.
-    memory: bytes on the device at once; on a CPU they are the computer's own,
+    memory: bytes on each device at once; on a CPU they are the computer's own,
       on top of what a process that has loaded jax and the model takes.
-    available: bytes that the device has free, or None where that is not known.
+    available: bytes that each has free, or None where that is not known.
     seconds_per_frame: of computing alone; None where it does not fit.
     compile_seconds: what compiling took, which a kept program saves.
     flops: floating-point operations for a frame as XLA counts them, or None.
     device: what it is, as XLA names it.
+    devices: how many, which frames are split over by rows.
   """
 
   size: tuple[int, int]
@@ -52,6 +53,7 @@ class Plan:
   compile_seconds: float
   flops: float | None
   device: str
+  devices: int = 1
 
   @property
   def fits(self) -> bool:
@@ -69,7 +71,10 @@ class Plan:
     height, width = self.size
     frames = "frames" if self.frames is None else f"{self.frames} frames"
     lines = [f"{frames} of {width}x{height} on {self.device}"]
-    if self.tile:
+    if self.devices > 1:
+      rows = -(-height // self.devices)
+      lines.append(f"in bands of {rows} rows on {self.devices} devices")
+    elif self.tile:
       lines.append(f"in {self.tiles} tiles of {self.tile}x{self.tile} each")
     elif self.bucket:
       height, width = (side + -side % self.bucket for side in self.size)
@@ -78,6 +83,8 @@ class Plan:
     free = ""
     if self.available is not None:
       free = f" of {_gigabytes(self.available)} free"
+    if self.devices > 1:
+      free += ", on each device"
     lines.append(f"memory: {_gigabytes(self.memory)}{free}")
     if not self.fits:
       lines.append("This does not fit.")
@@ -105,6 +112,7 @@ def make(
     tile: int | str | None = "auto",
     bucket: int | str | None = "auto",
     chunk: tuple[int, int] | None = None,
+    devices: int | str = 1,
     available: int | None = None,
 ) -> Plan:
   """Plans a restoration.
@@ -119,15 +127,16 @@ def make(
       context.
     bucket: of whole frames, see `tiling`; None: none. "auto":
       `tiling.usual_bucket`.
-    chunk: as `streaming.restore_stream` has it.
-    available: bytes to fit into; None: what the device has free.
+    chunk, devices: as `streaming.restore_stream` has them; frames that are
+      split are planned whole where tile and bucket are "auto".
+    available: bytes to fit into on each device; None: what it has free.
 
   Returns:
     The first plan that fits, or, where none does, the one that takes least.
 
   Raises:
-    ValueError: the model does not restore, or does not suit the tile or the
-      bucket, or the clip's length is needed.
+    ValueError: the model does not restore, or does not suit the tile, the
+      bucket or the devices, or the clip's length is needed.
   """
   streaming.check_streams(model)
   length = 1
@@ -138,14 +147,19 @@ def make(
           " number of frames, or a chunk."
       )
     length = chunk[0] + 2 * chunk[1] if chunk else frames
-    length = min(length, frames or length)
+    if frames is not None and (chunk is None or frames < length):
+      length = streaming.filled_length(model, frames)
+  mesh = row_bands.mesh_of(devices, tile, bucket)
+  if mesh is not None:
+    row_bands.check(model, size[0], mesh.size)
+    tile = bucket = None
   plan, compiled = _best(list(_attempts(
       model, variables, tuple(size), tile, bucket, frames=frames,
-      length=length, available=available,
+      length=length, mesh=mesh, available=available,
   )))
   if plan.fits:
     # What chunks share is made again in each.
-    made = min(chunk[0], length) if chunk else length
+    made = min(frames or length, chunk[0] if chunk else length)
     seconds = _timed(compiled, made, plan)
     plan = dataclasses.replace(plan, seconds_per_frame=seconds)
   return plan
@@ -199,11 +213,11 @@ def _best(attempts):
 
 def _attempts(
     model, variables, size, tile, bucket, *, frames=None, length=1, aux=(),
-    available=None,
+    mesh=None, available=None,
 ):
   """Plans but for the time of a frame, with their programs, until one fits."""
   if available is None:
-    available = free_memory()
+    available = free_memory(1 if mesh is None else mesh.size)
   search = tile == "auto"
   if search:
     tile = None
@@ -212,7 +226,7 @@ def _attempts(
   while True:
     plan, compiled = _compiled(
         model, variables, size, tile, bucket, frames=frames, length=length,
-        aux=aux, available=available,
+        aux=aux, mesh=mesh, available=available,
     )
     yield plan, compiled
     if plan.fits or not search or model.halo is None:
@@ -223,14 +237,22 @@ def _attempts(
     tile, bucket = side, None
 
 
-def free_memory() -> int | None:
-  """Bytes that the default device has free, or None where it does not say."""
-  device = jax.local_devices()[0]
-  statistics = device.memory_stats()
-  if statistics and "bytes_limit" in statistics:
-    return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
-  if device.platform != "cpu":
-    return None
+def free_memory(count: int = 1) -> int | None:
+  """Bytes that each of so many devices has free, or None: one does not say."""
+  devices = jax.local_devices()[:count]
+  if devices[0].platform == "cpu":  # However many, they share it.
+    free = _free_of_the_computer()
+    return free and free // len(devices)
+  free = []
+  for device in devices:
+    statistics = device.memory_stats()
+    if not statistics or "bytes_limit" not in statistics:
+      return None
+    free.append(statistics["bytes_limit"] - statistics.get("bytes_in_use", 0))
+  return min(free)
+
+
+def _free_of_the_computer():
   try:
     with open("/proc/meminfo", encoding="ascii") as file:
       for line in file:
@@ -245,10 +267,11 @@ def free_memory() -> int | None:
 
 
 def _compiled(
-    model, variables, size, tile, bucket, *, frames, length, aux, available
+    model, variables, size, tile, bucket, *, frames, length, aux, mesh,
+    available,
 ):
   """The plan but for the time of a frame, and [(program, its arguments)]."""
-  shown, tiles = size, 1
+  shown, tiles, devices = size, 1, 1 if mesh is None else mesh.size
   if tile is not None:
     padded = tuple(side + -side % model.stride for side in size)
     cut = tiling.tiles(model, padded, tile)
@@ -257,7 +280,7 @@ def _compiled(
   if bucket is not None:
     tiling.check_bucket(model, bucket)
   programs, made = streaming.programs(
-      model, variables, shown, length=length, aux=aux, bucket=bucket
+      model, variables, shown, length=length, aux=aux, bucket=bucket, mesh=mesh
   )
   start = time.perf_counter()
   compiled = []
@@ -269,14 +292,15 @@ def _compiled(
   held, most, flops = 0, 0, 0.0
   for program, (_, *inputs) in compiled:
     memory = program.memory_analysis()
-    # Of each of a frame's windows, all frames wait; and one result.
-    held += _bytes(inputs) + memory.output_size_in_bytes
+    # Of each of a frame's windows, all frames wait; and one result. XLA
+    # speaks of one device.
+    held += _bytes(inputs) // devices + memory.output_size_in_bytes
     most = max(most, memory.temp_size_in_bytes)
     cost = program.cost_analysis() or {}
     flops += cost.get("flops", float("nan"))
   device = jax.local_devices()[0]
   if device.platform == "cpu":
-    most += int(_CPU_SHARE * most) + _CPU_BYTES
+    most += int(_CPU_SHARE * most) + _CPU_BYTES // devices
   return Plan(
       size=size,
       frames=frames,
@@ -287,8 +311,9 @@ def _compiled(
       available=available,
       seconds_per_frame=None,
       compile_seconds=seconds,
-      flops=flops * tiles / made if flops == flops else None,
+      flops=flops * tiles * devices / made if flops == flops else None,
       device=device.device_kind,
+      devices=devices,
   ), compiled
 
 
@@ -296,8 +321,10 @@ def _timed(compiled, made, plan) -> float:
   """Seconds for one frame, of `made` in one go."""
   def grey(leaf):
     if jnp.issubdtype(getattr(leaf, "dtype", float), jnp.integer):
-      return jnp.asarray(plan.size, leaf.dtype)  # A bucket's valid part.
-    return jnp.full(getattr(leaf, "shape", ()), 0.5, jnp.float32)
+      # A bucket's valid part, or a clip's own length.
+      return jnp.asarray(plan.size if leaf.shape else made, leaf.dtype)
+    filled = jnp.full(getattr(leaf, "shape", ()), 0.5, jnp.float32)
+    return jax.device_put(filled, getattr(leaf, "sharding", None))
 
   total = 0.0
   for program, arguments in compiled:

@@ -11,13 +11,15 @@ over the results of the one before, so that every result is made once.
 
 A bidirectional model restores each frame from all others, so it is no stream:
 the whole clip is held in memory, on the device as well, or chunks of it that
-overlap.
+overlap. Clips are filled up where that changes nothing, so that scenes of many
+lengths share a program.
 
 A frame may say that a scene starts with it. Then nothing is carried across: the
 state starts anew, and windows end there as at a clip's end.
 
-Each of them runs on whole frames or on tiles of them; a stream of tiles is a
-stream of its own, side by side with the others.
+Each of them runs on whole frames, on one device or split by rows over several,
+or on tiles of them; a stream of tiles is a stream of its own, side by side with
+the others.
 """
 
 import collections
@@ -34,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.inference import tiling
+from vidrestore_jax.inference import row_bands, tiling
 from vidrestore_jax.shapes import (
     Restored,
     check_channels,
@@ -76,6 +78,7 @@ def restore_stream(
     tile: int | None = None,
     bucket: int | None = None,
     chunk: tuple[int, int] | None = None,
+    devices: int | str = 1,
     shrunk: Callable[[str, int], None] | None = None,
 ) -> Iterator[Restored]:
   """Restores frames one by one; a generator, nothing runs before `next`.
@@ -84,8 +87,8 @@ def restore_stream(
   is waited for, so reading, computing and writing overlap; a result comes one
   frame late, and as many more as a window reaches ahead (the model's radius).
 
-  Where the first frame of a scene runs out of memory, it is tried again in
-  smaller and smaller tiles, and `shrunk` is told; later ones follow.
+  Where a frame runs out of memory, it is tried again in smaller and smaller
+  tiles, and `shrunk` is told; later ones follow.
 
   Args:
     model: a restoration model.
@@ -96,7 +99,8 @@ def restore_stream(
       with a noise map and refused by a blind one.
     aux: which keys of the model's `aux` to return where it has them; of tiles
       and buckets, those of a frame's size. "state" is a recurrent model's state
-      after the frame, on the device; "seam" is that of a chunk.
+      after the frame, on the device (`row_bands.whole` of one that is split
+      has its leaves); "seam" is that of a chunk.
     state: the leaves of such a state, to go on where a stream stopped; None
       starts a clip, and so does a first frame that starts a scene.
     tile: side of the tiles, see `tiling.tiles`; None: whole frames.
@@ -104,6 +108,7 @@ def restore_stream(
       share a program; see `tiling`. None: to those of the model's stride.
     chunk: of a bidirectional model (length, overlap): so many frames at a time,
       restored with so many more on either side; None: the whole clip.
+    devices: to split frames over by rows, a number or "all"; see `row_bands`.
     shrunk: called with a sentence and the side of the tiles when memory ran
       out; None: the sentence is a RuntimeWarning.
 
@@ -118,12 +123,14 @@ def restore_stream(
     one frame less than the overlap after it; 0 for all others.
 
   Raises:
-    ValueError: the model does not restore, `sigma`, `tile`, `bucket` or `chunk`
-      does not suit it, or the frames change their size.
+    ValueError: the model does not restore, `sigma`, `tile`, `bucket`, `chunk`
+      or `devices` does not suit it, or the frames change their size.
     MemoryError: there is too little even for small tiles, or the model takes
       none.
   """
-  run = _Run(model, variables, aux, tile, bucket, chunk, shrunk=shrunk)
+  run = _Run(
+      model, variables, aux, tile, bucket, chunk, devices, shrunk=shrunk
+  )
   yield from _restored(run, frames, sigma, state)
 
 
@@ -138,6 +145,7 @@ def restore_clip(
     tile: int | None = None,
     bucket: int | None = None,
     chunk: tuple[int, int] | None = None,
+    devices: int | str = 1,
 ) -> Restored:
   """Restores a clip held in memory; see `restore_stream`.
 
@@ -149,7 +157,7 @@ def restore_clip(
     aux: which keys of the model's `aux` to return where it has them.
     only: the index of the one frame to return, as it is restored in the clip;
       what it does not need is not computed. None returns them all.
-    tile, bucket, chunk: as `restore_stream` has them.
+    tile, bucket, chunk, devices: as `restore_stream` has them.
 
   Returns:
     `Restored` of numpy arrays: `frames` float32 `[T, H, W, C]` (T is 1 with
@@ -166,7 +174,7 @@ def restore_clip(
         f"The clip has the frames 0 to {len(clip) - 1}, but frame {only} is"
         " asked for."
     )
-  run = _Run(model, variables, aux, tile, bucket, chunk, only=only)
+  run = _Run(model, variables, aux, tile, bucket, chunk, devices, only=only)
   steps = list(_restored(run, clip, sigma, None))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
@@ -207,8 +215,10 @@ class _Run:
   tile: int | None = None
   bucket: int | None = None
   chunk: tuple[int, int] | None = None
+  devices: int | str = 1
   only: int | None = None  # Of all frames, the one to return.
   shrunk: Callable[[str, int], None] | None = None
+  mesh: Any = None  # Of the devices that frames are split over.
 
   def __post_init__(self):
     check_streams(self.model)
@@ -221,20 +231,28 @@ class _Run:
     if self.bucket is not None:
       tiling.check_bucket(self.model, self.bucket)
     check_chunk(self.model, self.chunk)
-    self.variables = jax.device_put(self.variables)
+    self.mesh = row_bands.mesh_of(self.devices, self.tile, self.bucket)
+    where = None if self.mesh is None else row_bands.replicated(self.mesh)
+    self.variables = jax.device_put(self.variables, where)
+
+  def put(self, frame):
+    """A `Frame` on the device, or split over them."""
+    if self.mesh is None:
+      return frame._replace(pixels=jnp.asarray(frame.pixels, jnp.float32))
+
+    def put(array):
+      numbers = jnp if isinstance(array, jax.Array) else np
+      return row_bands.put(numbers.asarray(array, numbers.float32), self.mesh)
+
+    sigma = put(frame.sigma) if np.ndim(frame.sigma) else frame.sigma
+    return frame._replace(pixels=put(frame.pixels), sigma=sigma)
 
 
 def _restored(run, frames, sigma, state=None):
   """`restore_stream`, checked."""
-  pending = None
   for scene in _scenes(_checked(run.model, frames, sigma)):
-    for result in _scene(run, scene, state):
-      if pending is not None:
-        yield pending()
-      pending = result
+    yield from _scene(run, scene, state)
     state = None
-  if pending is not None:
-    yield pending()
 
 
 def _scenes(frames):
@@ -251,55 +269,74 @@ def _scenes(frames):
 
 
 def _scene(run, frames, state):
-  """A scene's results, each a function that waits for it on the host."""
-  frames = _Rewindable(frames)
+  """A scene's results on the host, the sides of its tiles found out."""
+  # What the model looks back at, to go on in smaller tiles from any frame. Of
+  # a clip, which is made as a whole, that would be all of it.
+  back = 0 if run.model.recurrent else run.model.radius
+  frames, done, again = _Rewindable(frames), 0, 0
   while True:
-    results = _laid_out(run, frames, state)
+    results = itertools.islice(_laid_out(run, frames, state), again, None)
     try:
-      first = next(results, None)
-      if first is None:
-        return
-      first = first()
-      break
+      for result in _one_late(results):
+        yield result
+        done += 1
+        frames.forget(done if back is None else done - back)
+      return
     except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
+      if "RESOURCE_EXHAUSTED" not in str(error) or (done and back is None):
         raise
-      _shrink(run, frames.first.pixels.shape[:2], error)
-      frames.rewind()
-  frames.forget()
-  yield lambda: first
-  yield from results
+      _shrink(run, frames.last.pixels.shape[:2], error)
+      again = done - frames.rewind()
+
+
+def _one_late(results):
+  """What functions return, each called once the next one is there.
+
+  The first is called at once: what cannot be had is not asked for twice.
+  """
+  pending = next(results, None)
+  if pending is None:
+    return
+  first = pending()
+  pending = lambda: first  # noqa: E731
+  for result in results:
+    yield pending()
+    pending = result
+  yield pending()
 
 
 class _Rewindable:
-  """An iterator that can start again, until it is told to forget."""
+  """An iterator that can go back to items that it has not forgotten.
+
+  Attributes:
+    last: the last item.
+  """
 
   def __init__(self, items):
-    self._items = iter(items)
-    self._again, self._seen = collections.deque(), []
+    self._items, self._again = iter(items), collections.deque()
+    self._seen, self._forgotten = collections.deque(), 0
+    self.last = None
 
   def __iter__(self):
     return self
 
   def __next__(self):
     item = self._again.popleft() if self._again else next(self._items)
-    if self._seen is not None:
-      self._seen.append(item)
+    self._seen.append(item)
+    self.last = item
     return item
 
-  @property
-  def first(self):
-    """The first item, once it has been asked for."""
-    return self._seen[0]
-
-  def rewind(self):
-    """Goes back to the first item."""
+  def rewind(self) -> int:
+    """Goes back as far as possible, to the item of the returned index."""
     self._again.extendleft(reversed(self._seen))
-    self._seen = []
+    self._seen.clear()
+    return self._forgotten
 
-  def forget(self):
-    """Lets go of the items: there is no going back any more."""
-    self._seen = None
+  def forget(self, count: int):
+    """Lets go of the first `count` of all items."""
+    while self._forgotten < count:
+      self._seen.popleft()
+      self._forgotten += 1
 
 
 def _shrink(run, size, error):
@@ -309,6 +346,12 @@ def _shrink(run, size, error):
   given = f"frames of {size[1]}x{size[0]}"
   if run.tile:
     given += f" in tiles of {before}x{before}"
+  if run.mesh is not None:
+    raise MemoryError(
+        f"{kind} ran out of memory with {given}, split over {run.mesh.size}"
+        " devices. Split them over more, or restore in tiles on one where the"
+        " model takes them."
+    ) from error
   try:
     tiling.check(run.model)
   except ValueError as reason:
@@ -340,6 +383,8 @@ def _laid_out(run, frames, state):
     return
   if first.starts_scene:
     state = None
+  if run.mesh is not None:
+    row_bands.check(run.model, first.pixels.shape[0], run.mesh.size)
   frames = itertools.chain([first], frames)
   if run.tile is None and run.bucket is None:
     for result in _results(run, frames, state):
@@ -409,6 +454,7 @@ def programs(
     length: int = 1,
     aux: tuple[str, ...] = AUX,
     bucket: int | None = None,
+    mesh=None,
 ):
   """What a stream compiles and runs for each frame, for those who plan.
 
@@ -416,8 +462,9 @@ def programs(
     model: a restoration model.
     variables: its variables, or their shapes.
     size: (H, W) of what the model is given: frames, or tiles of them.
-    length: of the clip or chunk of a bidirectional model.
+    length: of a bidirectional model's clip, or of a chunk with its overlap.
     aux, bucket: as `restore_stream` has them.
+    mesh: of the devices that frames are split over, or None.
 
   Returns:
     The pair of a list of (jitted function, its arguments with shapes in the
@@ -425,10 +472,18 @@ def programs(
     make in one go.
   """
   def array(*shape):
+    if mesh is not None:
+      return row_bands.described(shape, mesh)
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
   check_streams(model)
-  variables = jax.tree.map(lambda leaf: array(*leaf.shape), variables)
+  where = None if mesh is None else row_bands.replicated(mesh)
+  variables = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, jnp.float32, sharding=where
+      ),
+      variables,
+  )
   valid = None
   if bucket is not None:
     size = tuple(side + -side % bucket for side in size)
@@ -437,11 +492,13 @@ def programs(
   sigma = 0.1 if model.noise_map else None
   if model.recurrent:
     state = jax.eval_shape(functools.partial(_init_state, model), frame)
+    state = row_bands.described_again(state)
     given = (model, aux, variables, state, frame, sigma, valid)
     return [(_step, given)], 1
   if _bidirectional(model):
+    own = jax.ShapeDtypeStruct((), jnp.int32) if _fillable(model) else None
     clip = array(length, *frame.shape)
-    return [(_clip, (model, aux, variables, clip, sigma))], length
+    return [(_clip, (model, aux, variables, clip, sigma, own))], length
   if not hasattr(model, "stages"):
     window = (frame,) * (2 * model.radius + 1)
     return [(_window, (model, aux, variables, window, sigma, valid))], 1
@@ -594,10 +651,7 @@ def _checked(model, frames, sigma):
 def _results(run, frames, state=None, valid=None):
   """Results on the device, of frames as the model is to be shown them."""
   model, only = run.model, run.only
-  frames = (
-      frame._replace(pixels=jnp.asarray(frame.pixels, jnp.float32))
-      for frame in frames
-  )
+  frames = map(run.put, frames)
   if model.recurrent:
     results = _recurrent(run, frames, state, valid)
   elif _bidirectional(model):
@@ -624,6 +678,7 @@ def _recurrent(run, frames, leaves, valid):
       state = _init_state(run.model, frame.pixels)
       if leaves is not None:
         state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        state = row_bands.put_again(state)
     state, result = _step(
         run.model, run.aux, run.variables, state, *frame[:2], valid
     )
@@ -632,14 +687,14 @@ def _recurrent(run, frames, leaves, valid):
     yield result
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(row_bands.jit, static_argnums=0)
 def _init_state(model, frame):
   """The model's state before `frame` `[H, W, C]`."""
   padded, _ = tiling.pad_to_multiple(frame[None], model.stride)
   return model.init_state(padded)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _step(model, aux, variables, state, frame, sigma, valid):
   """One frame `[H, W, C]`: (state, Restored without batch, cropped)."""
   padded, size = tiling.pad_to_multiple(frame[None], model.stride)
@@ -659,7 +714,8 @@ def _clips(run, frames):
   if run.chunk is None:
     frames = list(frames)
     if frames:
-      restored = _restored_clip(run, frames)
+      length = filled_length(run.model, len(frames))
+      restored = _restored_clip(run, frames, length)
       for index in range(len(frames)):
         yield jax.tree.map(operator.itemgetter(index), restored)
     return
@@ -670,19 +726,23 @@ def _clips(run, frames):
   def chunk(stop):
     """Results of the frames `done` .. `stop` of those that are held."""
     nonlocal done, before
-    origin = count - len(held)
-    restored = _restored_clip(run, list(held))
+    origin, filled = count - len(held), held.maxlen
+    if len(held) < filled:
+      filled = filled_length(run.model, len(held))
+    restored = _restored_clip(run, list(held), filled)
     for index in range(done, stop):
       result = jax.tree.map(operator.itemgetter(index - origin), restored)
       if "seam" in run.aux:
         seam = jnp.zeros(())
         if index == done and before is not None:
-          seam = jnp.abs(result.frames - before).max()
+          seam = _distance(result.frames, before)
         result.aux["seam"] = seam
       yield result
     done = stop
     if stop < count:
-      before = restored.frames[stop - origin]
+      before = jax.tree.map(
+          operator.itemgetter(stop - origin), restored.frames
+      )
 
   for frame in frames:
     if count >= held.maxlen and (count - held.maxlen) % length == 0:
@@ -693,21 +753,54 @@ def _clips(run, frames):
     yield from chunk(count)
 
 
-def _restored_clip(run, frames):
-  """Restored of `Frame`s that are restored together."""
-  clip = jnp.stack([frame.pixels for frame in frames])
+def filled_length(model, length: int) -> int:
+  """The frames that a clip of a bidirectional model is filled up to.
+
+  Four to an octave where the model takes such clips, so that scenes of some
+  hundred lengths share twenty programs, for a quarter more work at most.
+  """
+  step = max(2 ** (length.bit_length() - 3), 1) if _fillable(model) else 1
+  return length + -length % int(step)
+
+
+def _fillable(model):
+  return getattr(model, "fillable", False)
+
+
+def _restored_clip(run, frames, length):
+  """Restored of `Frame`s that are restored together, filled up to a length."""
+  pixels = [frame.pixels for frame in frames]
+  clip = _stacked(pixels + [pixels[-1]] * (length - len(pixels)))
+  own = np.int32(len(frames)) if _fillable(run.model) else None
   sigma = frames[0].sigma
   if sigma is not None:  # One map for them all.
     squares = [np.square(frame.sigma) for frame in frames]
     sigma = np.sqrt(sum(squares) / len(frames))
-  return _clip(run.model, run.aux, run.variables, clip, sigma)
+  return _clip(run.model, run.aux, run.variables, clip, sigma, own)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _clip(model, aux, variables, clip, sigma):
-  """A clip `[T, H, W, C]`: Restored without batch, cropped."""
+def _stacked(arrays):
+  """Arrays, banded or not, along a new first axis."""
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+
+
+@row_bands.jit
+def _distance(one, other):
+  """The greatest absolute difference."""
+  return jnp.abs(one - other).max()
+
+
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
+def _clip(model, aux, variables, clip, sigma, own):
+  """A clip `[T, H, W, C]`: Restored without batch, cropped.
+
+  `own` is how many of its frames do not fill up; None of a model that takes
+  none that do.
+  """
   clip, size = tiling.pad_to_multiple(clip[None], model.stride)
-  restored = model.apply(variables, clip, _noise_map(clip[:, 0], sigma))
+  length = {} if own is None else dict(length=own)
+  noise = _noise_map(clip[:, 0], sigma)
+  restored = model.apply(variables, clip, noise, **length)
   return _finish(restored, size, model.scale, aux)
 
 
@@ -728,7 +821,7 @@ def _windowed(run, frames, valid):
     made = _slide(run, index, made, valid)
   for frame, first, size, _ in made:
     restored = Restored(frame, {"pre_denoised": first})
-    yield _finish(restored, size, model.scale, run.aux)
+    yield _finished(restored, size, model.scale, run.aux)
 
 
 class _Made(NamedTuple):
@@ -769,7 +862,7 @@ def _windows(items, radius):
       yield tuple(window)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _stage(model, index, variables, frames, sigma, valid):
   """The result of a stage of a cascade, padded.
 
@@ -783,7 +876,7 @@ def _stage(model, index, variables, frames, sigma, valid):
     return model.apply(variables, index, window, noise, method="stage")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(row_bands.jit, static_argnums=(0, 1))
 def _window(model, aux, variables, frames, sigma, valid):
   """One window of frames `[H, W, C]`: Restored without batch, cropped."""
   window = jnp.stack(frames)[None]
@@ -830,10 +923,13 @@ def _finish(restored, size, scale, aux):
   return jax.tree.map(lambda leaf: leaf[0], result)
 
 
+_finished = row_bands.jit(_finish, static_argnums=(1, 2, 3))
+
+
 def _to_host(result):
   aux = {
-      key: leaves if key == "state" else jax.tree.map(np.asarray, leaves)
-      for key, leaves in result.aux.items()
+      key: value if key == "state" else np.asarray(value)
+      for key, value in result.aux.items()
   }
   return Restored(np.asarray(result.frames), aux)
 

@@ -326,20 +326,62 @@ def _delay(segment):
 
 def _copies(container, wanted, copies, window):
   """Packets of the other streams, those outside the window left out."""
+  shown = {}  # By stream, what of its subtitles is shown as the window begins.
   for packet in container.demux(wanted):
     if not packet.size:
       continue
-    if window is not None and not _fit(packet, window):
-      continue
-    packet.stream = copies[packet.stream.index]
+    stream = packet.stream.index
+    if window is not None:
+      time = _time(packet)
+      if _lasts(packet) and time < window.start:
+        if _is_whole(packet):
+          shown[stream] = []
+        shown.setdefault(stream, []).append(packet)
+        continue
+      # Another stream's packets may come this much before their turn.
+      for index in list(shown):
+        if index == stream or time > window.start + 1:
+          yield from _begun(shown.pop(index), copies, window)
+      if not _fit(packet, window):
+        continue
+    packet.stream = copies[stream]
     yield packet
+  for packets in shown.values():
+    yield from _begun(packets, copies, window)
+
+
+def _lasts(packet):
+  """Whether it is a subtitle that is shown until the next one."""
+  return packet.stream.type == "subtitle" and not packet.duration
+
+
+def _is_whole(packet):
+  """Whether a subtitle needs nothing of those before it.
+
+  A PGS display set opens with its composition, whose state, at byte 10, is zero
+  where it goes on with pictures that earlier sets brought.
+  """
+  data = bytes(packet)
+  if packet.stream.codec_context.name != "pgssub":
+    return True
+  return data[:1] == b"\x16" and data[10:11] != b"\0"
+
+
+def _begun(packets, copies, window):
+  """Subtitles from before the window, shown from its beginning."""
+  for packet in packets:
+    packet.pts = math.ceil(window.start / packet.time_base)
+    packet.dts = packet.pts
+    if _fit(packet, window):
+      packet.stream = copies[packet.stream.index]
+      yield packet
 
 
 def _fit(packet, window):
   """Moves a packet into the window's time; False where it is outside.
 
   Text that is being shown as the window begins or ends is shown for as long as
-  is inside; of other subtitles nobody knows how long they are shown.
+  is inside. Subtitles without a duration are shown until the next one.
   """
   stamp = packet.pts if packet.pts is not None else packet.dts
   if stamp is None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 
 from vidrestore_jax.layers.convolution import Conv, add_bias, kernel_init
@@ -91,12 +92,8 @@ def deformable_conv(
     )
   positions = size[0] * size[1]
   # A sample, its gradient, and as much for what the compiler does not fuse.
-  bytes_each = batch * taps * channels * 4 * x.dtype.itemsize
-  least = max(1, -(-positions * bytes_each // chunk_bytes))
-  # Of equal length if possible, since filling up the last one costs a copy.
-  chunks = range(least, 2 * least)
-  chunks = next((n for n in chunks if positions % n == 0), least)
-  length = -(-positions // chunks)
+  bytes_each = taps * channels * 4 * x.dtype.itemsize
+  chunks, length = _chunks(batch, size, bytes_each, chunk_bytes)
   missing = chunks * length - positions
 
   def in_chunks(array):
@@ -142,6 +139,24 @@ def deformable_conv(
   y = jax.vmap(convolve_image)(x, offsets.astype(exact), mask.astype(exact))
   y = y.reshape(batch, *size, features)
   return y if bias is None else add_bias(y, bias)
+
+
+def _chunks(batch, size, bytes_each, chunk_bytes):
+  """How many chunks of positions there are, and the length of each.
+
+  Where `jax.export` leaves the size open, row by row; where it leaves the batch
+  open, as for one image.
+  """
+  if any(map(jax.export.is_symbolic_dim, size)):
+    return size
+  if jax.export.is_symbolic_dim(batch):
+    batch = 1
+  positions = size[0] * size[1]
+  least = max(1, -(-positions * batch * bytes_each // chunk_bytes))
+  # Of equal length if possible, since filling up the last one costs a copy.
+  chunks = range(least, 2 * least)
+  chunks = next((n for n in chunks if positions % n == 0), least)
+  return chunks, -(-positions // chunks)
 
 
 def _sample(table, size, y, x, mask):

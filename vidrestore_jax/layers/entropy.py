@@ -8,6 +8,8 @@ clip(-log2(p + 1e-5), 0, 50) bits.
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
+from vidrestore_jax.layers import whole_batch
+
 # Floor of a probability, which bounds a symbol's cost at log2(1e5) = 16.6 bits.
 PROBABILITY_FLOOR = 1e-5
 # Narrowest scales of the two priors, in symbols: DCVC's for Laplace, Balle et
@@ -81,4 +83,4 @@ def bits_per_pixel(bits, height: int, width: int):
   Returns:
     A scalar: NCFL's cross-entropy loss L_CE.
   """
-  return jnp.mean(bits) / (height * width)
+  return whole_batch.mean(bits) / (height * width)

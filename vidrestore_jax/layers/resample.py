@@ -4,6 +4,8 @@ import fractions
 import math
 
 import flax.linen as nn
+import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -122,7 +124,8 @@ def bicubic_resize(x, scale):
   scale = _exact(scale)
   for axis in (x.ndim - 3, x.ndim - 2):
     size = x.shape[axis]
-    indices, weights = bicubic_weights(size, math.ceil(size * scale), scale)
+    wanted = -(-size * scale.numerator // scale.denominator)
+    indices, weights = bicubic_weights(size, wanted, scale)
     shape = [1] * x.ndim
     shape[axis] = -1
     weights = weights.astype(x.dtype)
@@ -166,9 +169,13 @@ def bicubic_weights(size_in: int, size_out: int, scale):
   Returns:
     The pair indices int64 and weights float64, both `[size_out, taps]`.
   """
-  scale = float(_exact(scale))
+  scale = _exact(scale)
+  # So many samples further it looks the same, `denominator` inputs further.
+  period = scale.numerator
+  if not jax.export.is_symbolic_dim(size_out):
+    period = min(period, size_out)
   stretch = max(1.0, 1.0 / scale)  # Of the kernel, when it shrinks.
-  centre = (np.arange(size_out) + 0.5) / scale - 0.5
+  centre = (np.arange(period) + 0.5) / float(scale) - 0.5
   first = np.floor(centre - 2 * stretch).astype(np.int64)
   indices = first[:, None] + np.arange(math.ceil(4 * stretch) + 2)
   distance = np.abs(centre[:, None] - indices) / stretch
@@ -178,9 +185,14 @@ def bicubic_weights(size_in: int, size_out: int, scale):
   weights = np.where(distance <= 1, near, np.where(distance <= 2, far, 0.0))
   weights /= weights.sum(1, keepdims=True)
   used = weights.any(0)  # The outermost taps often have no weight at all.
-  period = indices[:, used] % (2 * size_in)
-  mirrored = np.minimum(period, 2 * size_in - 1 - period)
-  return mirrored, weights[:, used]
+  sample, xp = _arange(size_out)
+  indices, weights = (
+      xp.asarray(table[:, used])[sample % period]
+      for table in (indices, weights)
+  )
+  indices = indices + sample[:, None] // period * scale.denominator
+  inside = indices % (2 * size_in)
+  return xp.minimum(inside, 2 * size_in - 1 - inside), weights
 
 
 def _exact(scale):
@@ -193,15 +205,28 @@ def _exact(scale):
 
 def _linear_weights(size, wanted, align_corners):
   """The lower neighbour of each output sample, the upper one, its weight."""
-  target = np.arange(wanted)
+  target, xp = _arange(wanted)
+  # Its position is above / below, in whole numbers, which float32 would round
+  # in a large frame where the size is not known beforehand.
   if align_corners:
     # A single row or column has no spacing: every sample reads it.
-    position = target * ((size - 1) / max(wanted - 1, 1))
+    above, below = target * (size - 1), jax.core.max_dim(wanted - 1, 1)
   else:
-    position = np.clip((target + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-  low = np.floor(position).astype(np.int32)
-  high = np.minimum(low + 1, size - 1)
-  return low, high, position - low
+    above, below = (2 * target + 1) * size - wanted, 2 * wanted
+    above = xp.clip(above, 0, below * (size - 1))
+  low = above // below
+  high = xp.minimum(low + 1, size - 1)
+  return low, high, (above - low * below) / below
+
+
+def _arange(size):
+  """0 .. size - 1, and the module that computes with it.
+
+  NumPy, for constants of the program, but where `jax.export` leaves the size
+  open.
+  """
+  xp = jnp if jax.export.is_symbolic_dim(size) else np
+  return xp.arange(size), xp
 
 
 def _interpolate(x, low, high, weight, axis):

@@ -71,7 +71,8 @@ def _in_border(position, size):
   """The pair of neighbours along an axis, each as (index, weight)."""
   position = _clip(position, 0, size - 1)
   # The cell to the left or above; at the far border the last whole cell.
-  low = jnp.clip(jnp.floor(position), 0, max(size - 2, 0)).astype(jnp.int32)
+  low = jnp.minimum(jnp.floor(position), size - 2).astype(jnp.int32)
+  low = jnp.maximum(low, 0)  # A single pixel has no neighbour.
   high = jnp.minimum(low + 1, size - 1)
   weight = position - low
   return (low, 1 - weight), (high, weight)
@@ -93,5 +94,5 @@ _NEIGHBOURS = {"border": _in_border, "zeros": _in_zeros}
 
 def _clip(position, first, last):
   """Clips to [first, last]; the gradient at a tie is 1, not jnp.clip's half."""
-  position = jnp.where(position < first, float(first), position)
-  return jnp.where(position > last, float(last), position)
+  position = jnp.where(position < first, first, position)
+  return jnp.where(position > last, last, position)

@@ -16,7 +16,9 @@ A restoration model says which of three kinds it is:
   keep what each stage made. Where the first stage is a restorer by itself,
   `first_stage(variables)` is it as (model, variables), to be measured beside.
 - `bidirectional`: called with `(clip, noise, *, train=False)` on
-  `[B, T, H, W, C]` it restores every frame, each from all the others.
+  `[B, T, H, W, C]` it restores every frame, each from all the others. One that
+  is `fillable` also takes `length`, how many frames are the clip's own: those
+  after it change none of theirs, so that clips of many lengths share a program.
 
 Its `halo` is how many pixels of the input to each side an output pixel may
 depend on, None where it is the whole frame: `inference.tiling` cuts by it. It

@@ -136,18 +136,24 @@ class BasicVSR(OnlineBasicVSR):
 
   recurrent = False
   bidirectional = True
+  fillable = True
 
   def setup(self):
     super().setup()
     self.backward_trunk = self._trunk()
 
-  def __call__(self, clip, noise=None, *, train: bool = False):
-    """Restores a clip, four times as large; see the online one."""
+  def __call__(self, clip, noise=None, *, length=None, train: bool = False):
+    """Restores a clip, four times as large; see the online one.
+
+    `length`, an integer that may be traced, is how many frames are its own:
+    those after it only fill up, and what becomes of them means nothing.
+    """
     del train
     check_rank("clip", clip, "BTHWC")
     check_channels("clip", clip, self.channels)
     check_noise("BasicVSR", noise, False, ())
-    return self.reconstruct(clip, *self.features(clip, *self.flows(clip)))
+    features = self.features(clip, *self.flows(clip), length)
+    return self.reconstruct(clip, *features)
 
   def reconstruct(self, clip, backward, forward):
     """`Restored` of a clip from its `features`."""
@@ -157,30 +163,37 @@ class BasicVSR(OnlineBasicVSR):
 
     return scan_time(self, body, (), (clip, backward, forward))[1]
 
-  def features(self, clip, to_next, to_last):
+  def features(self, clip, to_next, to_last, length=None):
     """What is handed backwards and forwards, `[B, T, h, w, width]` each.
 
     Args:
-      clip: as in the call.
+      clip, length: as in the call.
       to_next, to_last: its `flows`.
     """
     # The frames at the ends have no neighbour: its feature is zero.
     to_next = jnp.pad(to_next, ((0, 0), (0, 1), *[(0, 0)] * 3))
     to_last = jnp.pad(to_last, ((0, 0), (1, 0), *[(0, 0)] * 3))
     nothing = self.init_state(clip[:, 0])["feature"]
+    index = jnp.arange(clip.shape[1])
+    own = index >= 0 if length is None else index < length
+    own = jnp.broadcast_to(own[:, None, None, None], (*clip.shape[:2], 1, 1, 1))
 
     def body(direction):
       def step(model, feature, inputs):
+        own, *inputs = inputs
         feature = model._propagate(direction, feature, *inputs)
+        if length is not None:  # Then nothing comes back from what fills up.
+          feature = jnp.where(own, feature, 0)
         return feature, feature
 
       return step
 
     backward, forward = body("backward"), body("forward")
-    return (
-        scan_time(self, backward, nothing, (clip, to_next), reverse=True)[1],
-        scan_time(self, forward, nothing, (clip, to_last))[1],
+    _, backward = scan_time(
+        self, backward, nothing, (own, clip, to_next), reverse=True
     )
+    _, forward = scan_time(self, forward, nothing, (own, clip, to_last))
+    return backward, forward
 
   def flows(self, clip):
     """See `neighbour_flows`."""

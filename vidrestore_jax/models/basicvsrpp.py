@@ -116,6 +116,7 @@ class BasicVSRPlusPlus(nn.Module):
   restores = True
   recurrent = False
   bidirectional = True
+  fillable = True
   radius = None
   halo = None  # Flow may point anywhere.
   channels = 3
@@ -146,13 +147,16 @@ class BasicVSRPlusPlus(nn.Module):
     self.fusion = trunk(_ENDS)
     self.reconstruction = Reconstruction(self.width, self.dtype)
 
-  def __call__(self, clip, noise=None, *, train: bool = False):
+  def __call__(self, clip, noise=None, *, length=None, train: bool = False):
     """Restores a clip.
 
     Args:
       clip: `[B, T, h, w, 3]` around [0, 1]; h and w multiples of 4 unless it is
         enlarged.
       noise: None.
+      length: how many frames are the clip's own, an integer that may be traced;
+        those after it only fill up, and what becomes of them means nothing.
+        None: all of them.
       train: changes nothing.
 
     Returns:
@@ -168,7 +172,7 @@ class BasicVSRPlusPlus(nn.Module):
     check_channels("clip", clip, self.channels)
     check_multiple("BasicVSR++", *clip.shape[2:4], self.stride)
     check_noise("BasicVSR++", noise, False, ())
-    features, reach = self.features(clip, *self.flows(clip))
+    features, reach = self.features(clip, *self.flows(clip), length)
     restored = self.reconstruct(clip, features)
     return restored._replace(aux=restored.aux | reach)
 
@@ -183,13 +187,14 @@ class BasicVSRPlusPlus(nn.Module):
   def _flows(self, clip):
     return neighbour_flows(self.motion, clip)
 
-  def features(self, clip, to_next, to_last):
+  def features(self, clip, to_next, to_last, length=None):
     """The features of every frame, and how far the alignment reaches.
 
     Args:
       clip: `[B, T, h, w, 3]`.
       to_next: of `flows`.
       to_last: likewise.
+      length: as in the call.
 
     Returns:
       The pair of features by name, `[B, T, h, w, width]` each: "spatial", of
@@ -208,11 +213,13 @@ class BasicVSRPlusPlus(nn.Module):
       inputs = [*found.values(), to_next if backward else to_last]
       if backward:  # From here on in the order of the pass.
         inputs = [jnp.flip(array, 1) for array in inputs]
-      feature, size = self._propagate(name, *inputs)
+      feature, size = self._propagate(name, length, *inputs)
       found[name] = jnp.flip(feature, 1) if backward else feature
       sizes.append(size)
     means, largest = map(jnp.stack, zip(*sizes))  # [passes, B, T] each.
-    aligned = len(PASSES) * max(clip.shape[1] - 1, 1)
+    if length is None:
+      length = clip.shape[1]
+    aligned = len(PASSES) * jnp.maximum(length - 1, 1)
     reach = {
         "offset_mean": means.sum((0, 2)) / aligned,
         "offset_max": largest.max((0, 2)),
@@ -230,14 +237,22 @@ class BasicVSRPlusPlus(nn.Module):
 
     return scan_time(self, body, (), (clip, *features.values()))[1]
 
-  def _propagate(self, name, *inputs):
+  def _propagate(self, name, length, *inputs):
     """One pass over features `[B, T, ...]` and flows `[B, T - 1, ...]`."""
     *features, flow = inputs
     shape = features[0].shape
-    first = jnp.broadcast_to(jnp.arange(shape[1]) == 0, shape[:2])
+    index, filled = jnp.arange(shape[1]), length is not None
+    if not filled:
+      length = shape[1]
+    elif name.startswith("backward"):
+      index -= shape[1] - length  # The pass begins with what fills up.
+    index = jnp.broadcast_to(index, shape[:2])
+    flow_1, flow_2 = second_order(flow)
+    if filled:
+      flow_2 = jnp.where(_over(index, flow_2) < 2, 0, flow_2)
 
     def body(model, state, inputs):
-      first, flow_1, flow_2, current, *earlier = inputs
+      index, flow_1, flow_2, current, *earlier = inputs
       found = recomputation.run(
           model.align[name],
           current,
@@ -245,18 +260,25 @@ class BasicVSRPlusPlus(nn.Module):
           (flow_1, flow_2),
           recompute=model.remat == "block",
       )
+      own = (index >= 0) & (index < length)
       # Of nothing it would make its bias.
       aligned, size = jax.tree.map(
-          lambda x: jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), 0, x),
-          found,
+          lambda x: jnp.where(_over(own & (index > 0), x), x, 0), found
       )
       x = jnp.concatenate([current, *earlier, aligned], -1)
       feature = aligned + model.backbone[name](x)
+      if filled:
+        feature = jnp.where(_over(own, feature), feature, 0)
       return (feature, state[0]), (feature, size)
 
     nothing = jnp.zeros_like(features[0][:, 0])
-    inputs = (first, *second_order(flow), *features)
+    inputs = (index, flow_1, flow_2, *features)
     return scan_time(self, body, (nothing, nothing), inputs)[1]
+
+
+def _over(x, array):
+  """`x` with as many axes as the array, to go with it."""
+  return x.reshape(*x.shape, *[1] * (array.ndim - x.ndim))
 
 
 def second_order(flow):

@@ -11,6 +11,7 @@ models/network_dncnn.py), which is told the noise level.
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import whole_batch
 from vidrestore_jax.layers.convolution import GroupedConv, kaiming_normal
 from vidrestore_jax.shapes import (
     Restored,
@@ -89,9 +90,8 @@ class DnCNN(nn.Module):
       if last:
         break
       if self.batch_norm and i > 0:
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
+        x = whole_batch.batch_norm(
+            train=train,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name=f"norm_{i}",

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vidrestore_jax.layers import recomputation
+from vidrestore_jax.layers import recomputation, whole_batch
 from vidrestore_jax.layers.convolution import (
     Conv,
     SpaceTimeConv,
@@ -49,9 +49,8 @@ class Norm(nn.Module):
   def __call__(self, x, *, train: bool):
     """Maps [..., C] to the same."""
     return nn.relu(
-        nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
+        whole_batch.batch_norm(
+            train=train,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name="norm",

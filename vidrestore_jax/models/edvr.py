@@ -290,8 +290,14 @@ def _pool(x):
 
   As released: the mean counts the zeros around the features.
   """
-  sizes = dict(window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-  return _join(nn.max_pool(x, **sizes), nn.avg_pool(x, **sizes))
+  sizes = dict(window_shape=(3, 3), strides=(2, 2))
+  margin = ((1, 1), (1, 1))
+  # Both padded by the pool itself, XLA (jax 0.10 to 0.12) would, of an x that
+  # is split by rows, take the mean over the other's margin of -infinity.
+  framed = jnp.pad(x, ((0, 0), *margin, (0, 0)))
+  return _join(
+      nn.max_pool(x, padding=margin, **sizes), nn.avg_pool(framed, **sizes)
+  )
 
 
 def build(

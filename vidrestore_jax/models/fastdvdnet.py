@@ -15,7 +15,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vidrestore_jax.layers import recomputation
+from vidrestore_jax.layers import recomputation, whole_batch
 from vidrestore_jax.layers.convolution import (
     GroupedConv,
     kaiming_normal,
@@ -77,9 +77,8 @@ class ConvBlock(nn.Module):
       if self.linear_end and last:
         return x
       if self.batch_norm:
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
+        x = whole_batch.batch_norm(
+            train=train,
             epsilon=1e-5,
             dtype=self.dtype,
             name=f"norm_{i}",

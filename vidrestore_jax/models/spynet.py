@@ -120,7 +120,7 @@ class SpyNet(nn.Module):
       As the call.
     """
     height, width = current.shape[1:3]
-    size = [side + -side % self.stride for side in (height, width)]
+    size = [-(-side // self.stride) * self.stride for side in (height, width)]
     frames = (resize_bilinear(frame, size) for frame in (current, reference))
     flow = resize_bilinear(self(*frames), (height, width))
     return flow * jnp.array([width / size[1], height / size[0]])

@@ -15,6 +15,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import whole_batch
 from vidrestore_jax.layers.convolution import (
     Conv,
     kaiming_normal,
@@ -61,9 +62,8 @@ class FlowLevel(nn.Module):
           dtype=self.dtype,
           name=f"conv_{i}",
       )(x)
-      x = nn.BatchNorm(
-          use_running_average=not train,
-          momentum=0.9,
+      x = whole_batch.batch_norm(
+          train=train,
           epsilon=1e-5,
           dtype=self.dtype,
           name=f"norm_{i}",

@@ -3,6 +3,8 @@
 A task has `init(key, batch) -> (params, model_state)` and
 `loss(params, model_state, batch, key, step) -> (loss, (model_state, metrics))`,
 both pure; whatever depends on the progress of training is computed from `step`.
+What `loss` returns is of the whole batch, of which a device may see a part
+alone: a mean over examples is one of layers/whole_batch.py.
 
 A task that trains more than its model may also have
 

@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from vidrestore_jax import models
+from vidrestore_jax.layers import whole_batch
 from vidrestore_jax.layers.conv_lstm import ConvLSTM
 from vidrestore_jax.shapes import check_choice, check_named
 from vidrestore_jax.tasks import Source, losses, restoration
@@ -164,12 +165,12 @@ class Distillation:
     if self.lambda_sd:
       space = space_loss(ours, theirs, self.normalize)
       loss += self.lambda_sd * space
-      taught = jnp.maximum(jnp.mean(energy(theirs)), 1e-12)
+      taught = jnp.maximum(whole_batch.mean(energy(theirs)), 1e-12)
       metrics |= {
           "space_loss": space,
           "weighted_space_loss": self.lambda_sd * space,
           # Far from 1, L_SD is about scale first: see `energy`.
-          "energy_ratio": jnp.mean(energy(ours)) / taught,
+          "energy_ratio": whole_batch.mean(energy(ours)) / taught,
       }
     if self.lambda_td:
       # Frozen, it has no gradient that would count in a clipped norm.

@@ -27,6 +27,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import whole_batch
 from vidrestore_jax.tasks import losses, restoration
 
 FIRST_TARGETS = ("none", "clean", "second_noisy")
@@ -106,7 +107,7 @@ class FirstImageThenVideo:
     }[self.final_target]()
     # Else Psi would also move towards what Phi makes of it.
     target = jax.lax.stop_gradient(target)
-    final_loss = jnp.mean(self.distance(restored.frames - target))
+    final_loss = whole_batch.mean(self.distance(restored.frames - target))
     mse = losses.mean_squared_error(restored.frames, clean[:, middle])
     first_mse = losses.mean_squared_error(first[:, middle], clean[:, middle])
     metrics = {
@@ -118,7 +119,7 @@ class FirstImageThenVideo:
     if self.first_target == "none":
       return final_loss, (model_state, metrics)
     aim = clean if self.first_target == "clean" else second
-    first_loss = jnp.mean(jnp.sum(self.distance(first - aim), 1))
+    first_loss = whole_batch.mean(jnp.sum(self.distance(first - aim), 1))
     weight = self.alpha / (1 + step // self.steps_per_epoch)
     metrics |= {"first_loss": first_loss, "first_weight": weight}
     return weight * first_loss + final_loss, (model_state, metrics)

@@ -1,19 +1,24 @@
-"""Losses and the differentiable measures beside them: functions of arrays."""
+"""Losses and the differentiable measures beside them: functions of arrays.
+
+Means are of the whole batch; see layers/whole_batch.py.
+"""
 
 import jax
 import jax.numpy as jnp
+
+from vidrestore_jax.layers import whole_batch
 
 
 def mean_squared_error(restored, clean):
   """Mean of the squared difference over all axes, in float32."""
   difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
-  return jnp.mean(jnp.square(difference))
+  return whole_batch.mean(jnp.square(difference))
 
 
 def mean_absolute_error(restored, clean):
   """Mean of the absolute difference over all axes, in float32."""
   difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
-  return jnp.mean(jnp.abs(difference))
+  return whole_batch.mean(jnp.abs(difference))
 
 
 def half_squared_error(restored, clean):
@@ -23,7 +28,8 @@ def half_squared_error(restored, clean):
   threshold such as a clipped norm, or Adam's epsilon, can tell.
   """
   difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
-  return jnp.sum(jnp.square(difference)) / (2 * len(restored))
+  half = jnp.sum(jnp.square(difference)) / 2
+  return whole_batch.average(half / len(restored))
 
 
 def charbonnier(restored, clean, smoothing: float = 1e-3):
@@ -32,7 +38,7 @@ def charbonnier(restored, clean, smoothing: float = 1e-3):
   Close to the absolute error, and quadratic below `smoothing`, in float32.
   """
   difference = restored.astype(jnp.float32) - clean.astype(jnp.float32)
-  return jnp.mean(jnp.sqrt(jnp.square(difference) + smoothing**2))
+  return whole_batch.mean(jnp.sqrt(jnp.square(difference) + smoothing**2))
 
 
 def psnr_from_mse(mse):
@@ -51,7 +57,7 @@ def end_point_error(flow, truth, smoothing: float = 1e-6):
   the gradient at distance 0 is 0 rather than undefined.
   """
   squared = jnp.sum(jnp.square(flow - truth), -1)
-  return jnp.mean(jnp.sqrt(squared + smoothing**2))
+  return whole_batch.mean(jnp.sqrt(squared + smoothing**2))
 
 
 def offset_metrics(aux):
@@ -69,8 +75,8 @@ def offset_metrics(aux):
   if "offset_mean" not in aux:
     return {}
   return {
-      "offset_mean": aux["offset_mean"].mean(),
-      "offset_max": aux["offset_max"].max(),
+      "offset_mean": whole_batch.mean(aux["offset_mean"]),
+      "offset_max": whole_batch.largest(aux["offset_max"]),
   }
 
 

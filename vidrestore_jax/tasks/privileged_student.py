@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from vidrestore_jax import models
+from vidrestore_jax.layers import whole_batch
 from vidrestore_jax.models import pisr
 from vidrestore_jax.shapes import check_named
 from vidrestore_jax.tasks import Source, losses, restoration
@@ -51,7 +52,7 @@ class Estimators(nn.Module):
 
 def laplace(mu, b, target):
   """Mean negative log-likelihood, log(2 b) + |mu - target| / b."""
-  return jnp.mean(jnp.log(2 * b) + jnp.abs(mu - target) / b)
+  return whole_batch.mean(jnp.log(2 * b) + jnp.abs(mu - target) / b)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Training checkpoints: the train state and the data iterator, by Orbax.
 
 Both are saved together, in the background, so that a restored run goes on with
-the very batch that would have come next. What was cut short by a kill, or
+the very batch that would have come next, on as many processes and devices as
+there are then. What was cut short by a kill, or
 damaged since, is passed over with a message; what belongs to another model is
 an error that names the first difference.
 """
 
 import contextlib
 import errno
+import json
 import math
 import os
 import pathlib
@@ -104,14 +106,15 @@ class Checkpoints:
 
     Args:
       state: a state of the same structure, shapes and shardings.
-      iterator: a fresh grain iterator; set to the checkpoint's position.
+      iterator: a fresh grain iterator; set to the checkpoint's position. Where
+        that was written by another number of processes, the states of all are
+        handed to its `set_states`.
 
     Returns:
       The pair (restored state, its step); `(state, 0)` where there is none.
 
     Raises:
-      ValueError: the checkpoint is another model's, or was written by another
-        number of processes.
+      ValueError: the checkpoint is another model's.
     """
     damaged = False
     for step in sorted(self._manager.all_steps(), reverse=True):
@@ -125,7 +128,6 @@ class Checkpoints:
         damaged = self._set_aside(step, "its metadata cannot be read")
         continue
       self._check_same(step, saved, _shapes(state))
-      self._check_processes(step)
       try:
         return self._read(step, state, iterator), step
       except _DAMAGE as error:
@@ -157,13 +159,23 @@ class Checkpoints:
         args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
     )["state"]
     # Only now, since setting the iterator may start its worker processes.
-    self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            data=grain.checkpoint.CheckpointRestore(iterator)
-        ),
-    )
+    states = self._states(step)
+    if len(states) == jax.process_count():
+      iterator.set_state(states[jax.process_index()])
+    else:
+      iterator.set_states(states)
+    iterator.start_prefetch()
     return restored
+
+  def _states(self, step: int) -> list[dict]:
+    """Where the iterators of all processes that wrote a checkpoint stood."""
+    folder = self._directory / str(step) / "data"
+    files = sorted(folder.glob("process_*-of-*.json"))
+    count = int(files[0].stem.rpartition("-of-")[2]) if files else 1
+    return [
+        json.loads((folder / f"process_{i}-of-{count}.json").read_text())
+        for i in range(count)
+    ]
 
   def _check_same(self, step: int, saved: dict, given: dict):
     """Raises ValueError naming the first difference, parameters first."""
@@ -178,18 +190,6 @@ class Checkpoints:
         f" model or optimizer: {path} is {sides[0]} there and {sides[1]} here."
         " Use the config that it was made with, or another --workdir."
     )
-
-  def _check_processes(self, step: int):
-    count = jax.process_count()
-    files = list((self._directory / str(step) / "data").glob("process_*.json"))
-    others = [f for f in files if not f.stem.endswith(f"-of-{count}")]
-    if others:
-      written = others[0].stem.rpartition("-of-")[2]
-      raise ValueError(
-          f"The checkpoint {self._directory / str(step)} was written by"
-          f" {written} processes and this run has {count}; each would read"
-          f" other clips. Start {written} processes."
-      )
 
   def _check_space(self, step: int, state):
     """Raises OSError where the state will not fit, before anything is written.

@@ -28,9 +28,10 @@ def run(
     eval_every: int,
     checkpoint_every: int,
     counts: Callable[[], dict[str, int]] = dict,
+    stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = print,
 ):
-  """Trains from `state.step` to `steps`, saving, logging and evaluating.
+  """Trains from `state.step` towards `steps`, saving, logging and evaluating.
 
   What a step does depends on the state and its batch alone, so a run that was
   stopped anywhere and resumed ends in the same state.
@@ -53,10 +54,12 @@ def run(
       made after each evaluation, so that the best one can be kept.
     counts: totals of the run so far that the data keeps, for the log; a line
       shows those that are not zero.
+    stop: asked after each step, in all processes alike, whether to save it and
+      return.
     say: takes each line of progress.
 
   Returns:
-    The state after `steps` updates, saved.
+    The state after `steps` updates or, where `stop` said so, fewer; saved.
 
   Raises:
     NonFiniteError: naming the step, the batch and the last good checkpoint.
@@ -95,7 +98,9 @@ def run(
         step == steps or (every > 0 and step % every == 0)
         for every in (log_every, eval_every, checkpoint_every)
     )
-    test = test and evaluate is not None
+    stopped = stop()
+    test = test and evaluate is not None and not stopped
+    save = save or stopped
     if log or test or save:
       settle()
     if log:
@@ -114,6 +119,8 @@ def run(
           writer.pictures(step, pictures)
           say(f"step {step}: " + join(scores))
         checkpoints.save(step, state, iterator, scores)
+    if stopped:
+      break
   checkpoints.wait()
   return state
 

@@ -1,13 +1,19 @@
-"""Which axis of what lies on which device: data parallelism by `jax.jit`.
+"""Which axis of what lies on which device: data parallelism.
 
 The state is replicated, a batch is split along its first axis. One device is
-the trivial case of the same program, several hosts the general one.
+the trivial case of the same program, several hosts the general one. PARALLEL
+names the two ways to compile a step: `jax.jit`, where the compiler finds out
+what is to be exchanged, and `jax.pmap`, where it is written down
+(layers/whole_batch.py). States are the same in both.
 """
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-_AXIS = "data"
+from vidrestore_jax.layers import whole_batch
+
+_AXIS = whole_batch.AXIS
 
 
 def data_mesh(batch_size: int, devices=None, *, parts: int = 1) -> Mesh:
@@ -118,3 +124,71 @@ def jit_step(step, mesh: Mesh):
       out_shardings=(whole, whole),
       donate_argnums=0,
   )
+
+
+def pmap_step(step, mesh: Mesh):
+  """As `jit_step`; batches are those of `to_replicas`."""
+  mapped = jax.pmap(
+      step,
+      axis_name=_AXIS,
+      in_axes=(None, 0),
+      out_axes=None,
+      devices=mesh.devices.flat,
+      donate_argnums=0,
+  )
+  if jax.process_count() == 1:
+    return mapped
+
+  def of_all_processes(state, batch):
+    state, metrics = mapped(state, batch)
+    return jax.tree.map(lambda x: _as_global(x, mesh), state), metrics
+
+  return of_all_processes
+
+
+def to_replicas(batch, mesh: Mesh):
+  """`[b, ...]` to `[n, b / n, ...]`, n the devices of this process.
+
+  Args:
+    batch: numpy arrays, the examples of this process.
+    mesh: from `data_mesh`.
+  """
+  count = mesh.local_mesh.size
+  return jax.tree.map(
+      lambda x: np.reshape(x, (count, -1, *np.shape(x)[1:])), batch
+  )
+
+
+# By name, how a step is compiled and what gives it its batches.
+PARALLEL = {"jit": (jit_step, to_devices), "pmap": (pmap_step, to_replicas)}
+
+
+def _as_global(x, mesh: Mesh):
+  """This process's replicas, of which pmap makes an array, as part of all."""
+  return jax.make_array_from_single_device_arrays(
+      x.shape, replicated(mesh), [shard.data for shard in x.addressable_shards]
+  )
+
+
+def any_process(mesh: Mesh):
+  """Makes processes agree, without waiting for each other.
+
+  Args:
+    mesh: from `data_mesh`.
+
+  Returns:
+    A function of a flag. All processes call it equally often, each with its
+    own; it returns whether any of them gave True at the call before. One
+    process alone is given its own at once.
+  """
+  if jax.process_count() == 1:
+    return lambda flag: flag
+  count = mesh.local_mesh.size
+  any_of = jax.jit(lambda flags: flags.any(), out_shardings=replicated(mesh))
+  pending = []
+
+  def agree(flag: bool) -> bool:
+    pending.append(any_of(to_devices(np.full(count, flag), mesh)))
+    return len(pending) > 1 and bool(pending.pop(0))
+
+  return agree

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vidrestore_jax.layers import whole_batch
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -107,6 +109,8 @@ def train_step(
   loss, grads, model_state, metrics = gradients(
       task, state, batch, key, accumulate
   )
+  # Under pmap, each device's are of its own part.
+  loss, grads = whole_batch.average((loss, grads))
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   if hasattr(task, "mask_updates"):
     updates = task.mask_updates(updates, model_state)

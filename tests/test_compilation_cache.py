@@ -5,12 +5,11 @@ import sys
 import jax
 import pytest
 
-from vidrestore_jax.inference import compilation_cache
+from vidrestore_jax import compilation_cache
 
 _PROGRAM = """
 import sys, jax, jax.numpy as jnp
-from vidrestore_jax.inference import compilation_cache as cache
-cache._LEAST_SECONDS = 0.0  # The program below is a small one.
+from vidrestore_jax import compilation_cache as cache
 found = []
 jax.monitoring.register_event_listener(lambda name, **_: found.append(name))
 if len(sys.argv) > 1:

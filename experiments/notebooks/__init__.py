@@ -1,0 +1,1 @@
+"""Notebooks that run what is elsewhere, and what their first cell installs."""

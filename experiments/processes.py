@@ -1,0 +1,67 @@
+"""The processes of one run: how they find each other, and end together."""
+
+import contextlib
+import os
+import sys
+
+import jax
+
+# Seconds without a sign of life after which a process counts as gone. Gloo
+# notices at once; NCCL and TPUs wait for it, and JAX would give it 100.
+_HEARTBEAT = 60
+# Seconds that a process which ends waits for the others; JAX would wait 300.
+_SHUTDOWN = 30
+
+
+def join(always: bool = False):
+  """Joins the other processes of this run, where there are any.
+
+  Slurm, Open MPI and GKE say so in the environment; elsewhere there are
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+  Args:
+    always: asks JAX, which knows TPU pods, even if nothing says so.
+  """
+  env = os.environ
+  if not (
+      always
+      or "JAX_COORDINATOR_ADDRESS" in env
+      or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+      or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+      or "," in env.get("TPU_WORKER_HOSTNAMES", "")
+  ):
+    return
+  given = {
+      name: int(env[f"JAX_{name.upper()}"])
+      for name in ("num_processes", "process_id")
+      if f"JAX_{name.upper()}" in env
+  }
+  # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
+  jax.config.update("jax_enable_preemption_service", False)
+  jax.distributed.initialize(
+      heartbeat_timeout_seconds=_HEARTBEAT,
+      shutdown_timeout_seconds=_SHUTDOWN,
+      **given,
+  )
+
+
+@contextlib.contextmanager
+def ending_together():
+  """Ends this process, in one line and at once, where another is gone.
+
+  What would be closed on the way out waits for the other as well.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    reason = str(error).splitlines()[0]
+    if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in reason:
+      raise
+    print(
+        f"error: process {jax.process_index()} lost the others of this run; the"
+        " log of the one that ended first says why. Start all of them again:"
+        f" the same command goes on. ({reason[:200]})",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)

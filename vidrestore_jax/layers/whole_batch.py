@@ -1,0 +1,60 @@
+"""What is said of a whole batch, wherever its examples are.
+
+Under `jax.jit` a batch is one array, and a mean over it is the mean. Under
+`jax.pmap` every device sees its own part: there the same functions ask the
+other devices, so that statistics, losses and whatever is computed from them are
+those of the whole batch in both.
+
+Gradients come out alike too. Of a value that all devices share, each finds its
+part's share times the number of devices, as of its own part's mean: the average
+over devices (`training/step.py`) is the gradient of the whole.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+AXIS = "data"  # What `pmap` maps over.
+
+
+def average(tree):
+  """Each leaf's average over the devices, which have equal parts."""
+  return jax.lax.pmean(tree, AXIS) if _is_mapped() else tree
+
+
+def mean(x):
+  """Mean of all of the batch's `x` `[B, ...]`, a scalar."""
+  return average(jnp.mean(x))
+
+
+def largest(x):
+  """Maximum of all of the batch's `x` `[B, ...]`, a scalar."""
+  return jax.lax.pmax(jnp.max(x), AXIS) if _is_mapped() else jnp.max(x)
+
+
+def batch_norm(*, train: bool, epsilon: float, dtype, name: str) -> nn.Module:
+  """Batch normalisation by the statistics of the whole batch.
+
+  Args:
+    train: False takes the running averages, which otherwise move by a tenth.
+    epsilon: added to the variance.
+    dtype: of the computation; statistics are float32.
+    name: of the module.
+  """
+  return nn.BatchNorm(
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=epsilon,
+      dtype=dtype,
+      axis_name=AXIS if _is_mapped() else None,
+      name=name,
+  )
+
+
+def _is_mapped() -> bool:
+  """Whether what is being traced is mapped over devices."""
+  try:
+    jax.lax.axis_size(AXIS)
+  except NameError:
+    return False
+  return True
