@@ -119,8 +119,13 @@ def check(error: float, bound: float, **more) -> dict:
 
 def compile_program(function, *args, donate=()):
   """(program, seconds of tracing and compiling, work, bytes it reserves)."""
+  return compile_jitted(jax.jit(function, donate_argnums=donate), *args)
+
+
+def compile_jitted(function, *args):
+  """As `compile_program`, of what `jax.jit` gave; shapes do for arguments."""
   start = time.perf_counter()
-  trace = jax.jit(function, donate_argnums=donate).trace(*args)
+  trace = function.trace(*args)
   lowered = trace.lower()
   traced = time.perf_counter()
   program = lowered.compile()
@@ -129,11 +134,12 @@ def compile_program(function, *args, donate=()):
   about["macs"] = tracing.count_jaxpr_macs(trace.jaxpr).total()
   memory = program.memory_analysis()
   if memory is not None:
+    about["memory"] = {
+        kind: getattr(memory, f"{kind}_size_in_bytes")
+        for kind in ("argument", "output", "temp", "alias")
+    }
     about["program_bytes"] = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes
+        sum(about["memory"].values()) - 2 * about["memory"]["alias"]
     )
   return program, about
 

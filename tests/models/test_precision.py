@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
+from experiments.benchmarks import subjects
 from tests.models import tiny
 from vidrestore_jax import models
 from vidrestore_jax.layers import convolution
@@ -46,12 +47,12 @@ def summed(equation) -> int:
 @functools.cache
 def program(name):
   """Loss, gradients and metrics of the model in bfloat16, traced."""
-  model = models.build(name, **tiny.ARGUMENTS[name], dtype="bfloat16")
-  run = jax.value_and_grad(tiny.loss(model, tiny.batch(model)), has_aux=True)
+  model = models.build(name, **dict(subjects.TINY[name]), dtype="bfloat16")
+  run = jax.value_and_grad(tiny.loss(model), has_aux=True)
   return jax.make_jaxpr(run, return_shape=True)(*tiny.shapes(model))
 
 
-@pytest.mark.parametrize("name", tiny.ARGUMENTS)
+@pytest.mark.parametrize("name", tiny.NAMES)
 def test_statistics_entropy_and_sums_are_float32(name):
   jaxpr, _ = program(name)
   found = {"convolutions": 0}
@@ -69,16 +70,16 @@ def test_statistics_entropy_and_sums_are_float32(name):
   assert not found
 
 
-@pytest.mark.parametrize("name", tiny.ARGUMENTS)
+@pytest.mark.parametrize("name", tiny.NAMES)
 def test_losses_gradients_and_what_is_kept_are_float32(name):
   _, ((loss, (state, metrics)), gradients) = program(name)
   for leaf in jax.tree.leaves((loss, state, metrics, gradients)):
     assert leaf.dtype == jnp.float32, leaf
 
 
-@pytest.mark.parametrize("name", tiny.ARGUMENTS)
+@pytest.mark.parametrize("name", tiny.NAMES)
 def test_frames_and_bits_are_float32(name):
-  model = models.build(name, **tiny.ARGUMENTS[name], dtype="bfloat16")
+  model = models.build(name, **dict(subjects.TINY[name]), dtype="bfloat16")
   params, state = tiny.shapes(model)
   batch = tiny.batch(model)
   clip = batch.get("degraded", batch["clean"]).astype(np.float32)
