@@ -93,9 +93,14 @@ def check(error: float, bound: float, **more) -> dict:
 
 
 def compile_program(function, *args, donate=()):
-  """(program, seconds of tracing and of compiling, bytes it reserves)."""
+  """(program, seconds of tracing and of compiling, bytes it reserves).
+
+  A function that is jitted already is taken as it is.
+  """
+  if not hasattr(function, "lower"):
+    function = jax.jit(function, donate_argnums=donate)
   start = time.perf_counter()
-  lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+  lowered = function.lower(*args)
   traced = time.perf_counter()
   program = lowered.compile()
   compiled = time.perf_counter()
