@@ -118,9 +118,14 @@ def check(error: float, bound: float, **more) -> dict:
 
 
 def compile_program(function, *args, donate=()):
-  """(program, seconds of tracing and compiling, work, bytes it reserves)."""
+  """(program, seconds of tracing and compiling, work, bytes it reserves).
+
+  A function that is jitted already is taken as it is.
+  """
+  if not hasattr(function, "lower"):
+    function = jax.jit(function, donate_argnums=donate)
   start = time.perf_counter()
-  trace = jax.jit(function, donate_argnums=donate).trace(*args)
+  trace = function.trace(*args)
   lowered = trace.lower()
   traced = time.perf_counter()
   program = lowered.compile()

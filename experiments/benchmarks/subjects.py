@@ -350,7 +350,7 @@ def training_batch(model, batch, side, frames=5):
 
 def peak_bytes() -> dict:
   """The most that JAX has held on the device since this process began."""
-  stats = jax.devices()[0].memory_stats() or {}
+  stats = jax.local_devices()[0].memory_stats() or {}
   peak = stats.get("peak_bytes_in_use")
   return {} if peak is None else {"process_peak_bytes": peak}
 
