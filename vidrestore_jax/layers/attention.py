@@ -24,8 +24,9 @@ class ChannelAttention(nn.Module):
     pooled = x.mean((1, 2), keepdims=True, dtype=jnp.float32)
     squeeze = Conv(hidden, 1, dtype=self.dtype, name="squeeze")
     excite = Conv(channels, 1, dtype=self.dtype, name="excite")
-    excited = excite(nn.relu(squeeze(pooled)))
-    return x * nn.sigmoid(excited)
+    excited = excite(nn.relu(squeeze(pooled))).astype(jnp.float32)
+    # In float32, as its gradient is a sum over the frame.
+    return (x * nn.sigmoid(excited)).astype(x.dtype)
 
 
 class ChannelAttentionBlock(nn.Module):

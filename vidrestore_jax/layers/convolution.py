@@ -26,6 +26,20 @@ def kaiming_normal(gain: float = 2.0):
   return nn.initializers.variance_scaling(gain, "fan_in", "normal")
 
 
+def add_bias(x, bias):
+  """`x` `[..., C]` and a float32 bias `[C]`, in the dtype of `x`.
+
+  Added in float32, so that the bias' gradient is summed in it: a sum of
+  bfloat16 stops growing where its terms are too small to change it.
+  """
+  return (x + bias).astype(x.dtype)
+
+
+def _promote(x, kernel, bias, *, dtype):
+  """For `nn.Conv`: the bias stays float32; see `add_bias`."""
+  return *nn.dtypes.promote_dtype(x, kernel, dtype=dtype), bias
+
+
 # A hundredth of that: what is added to a frame starts as nearly nothing.
 small_normal = kaiming_normal(2e-4)
 
@@ -56,8 +70,9 @@ class Conv(nn.Module):
         dtype=self.dtype,
         kernel_init=self.kernel_init,
         bias_init=self.bias_init,
+        promote_dtype=_promote,
         name="conv",
-    )(x)
+    )(x).astype(self.dtype)
 
 
 class GroupedConv(nn.Module):
@@ -93,9 +108,7 @@ class GroupedConv(nn.Module):
     bias = None
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(
-        x, kernel, bias, dtype=self.dtype
-    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
     parts = [
         jax.lax.conv_general_dilated(
@@ -108,7 +121,7 @@ class GroupedConv(nn.Module):
         for part, weights in pairs
     ]
     x = jnp.concatenate(parts, -1)
-    return x if bias is None else x + bias
+    return x if bias is None else add_bias(x, bias)
 
 
 class SpaceTimeConv(nn.Module):
@@ -130,9 +143,7 @@ class SpaceTimeConv(nn.Module):
     shape = (3, 3, 3, channels, self.features)  # Time first.
     kernel = self.param("kernel", self.kernel_init, shape)
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(
-        x, kernel, bias, dtype=self.dtype
-    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
 
     def convolve(x, kernel):
       y = jax.lax.conv_general_dilated(
@@ -154,7 +165,7 @@ class SpaceTimeConv(nn.Module):
       ]
     else:
       parts = [convolve(x[:, i : i + frames - 2], kernel[i]) for i in range(3)]
-    return sum(parts) + bias
+    return add_bias(sum(parts), bias)
 
 
 class SubPixelConv(nn.Module):
@@ -202,9 +213,7 @@ class TransposedConv(nn.Module):
         "kernel", self.kernel_init, (3, 3, channels, self.features)
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(
-        x, kernel, bias, dtype=self.dtype
-    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     # An even output reads its own input with tap 1; an odd one reads its own
     # with tap 2 and the next with tap 0. The next past the border is zero.
     taps = (slice(1, 2), slice(None, None, -2))
@@ -222,7 +231,7 @@ class TransposedConv(nn.Module):
     phases = jnp.stack(phases, -1).reshape(
         batch, height, width, 4 * self.features
     )
-    return depth_to_space(phases) + bias
+    return add_bias(depth_to_space(phases), bias)
 
 
 class WideTransposedConv(nn.Module):
@@ -251,9 +260,7 @@ class WideTransposedConv(nn.Module):
     shape = (side, side, x.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape)
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(
-        x, kernel, bias, dtype=self.dtype
-    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     # Phase p of an output reads the input d pixels away with tap p + r - s d.
     reach = -(-pad // stride)
     distances = np.arange(-reach, reach + 1)[:, None]
@@ -269,4 +276,4 @@ class WideTransposedConv(nn.Module):
         padding=((reach, reach), (reach, reach)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return depth_to_space(phases, stride) + bias
+    return add_bias(depth_to_space(phases, stride), bias)

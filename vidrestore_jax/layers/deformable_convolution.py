@@ -16,7 +16,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from vidrestore_jax.layers.convolution import Conv, kernel_init
+from vidrestore_jax.layers.convolution import Conv, add_bias, kernel_init
 from vidrestore_jax.shapes import check_rank
 
 # What the samples of a chunk of positions may take, with their gradients. Some
@@ -138,7 +138,7 @@ def deformable_conv(
   exact = jnp.promote_types(offsets.dtype, jnp.float32)
   y = jax.vmap(convolve_image)(x, offsets.astype(exact), mask.astype(exact))
   y = y.reshape(batch, *size, features)
-  return y if bias is None else y + bias.astype(x.dtype)
+  return y if bias is None else add_bias(y, bias)
 
 
 def _chunks(batch, size, bytes_each, chunk_bytes):
@@ -273,8 +273,6 @@ class DeformableConv(nn.Module):
         "kernel", kernel_init, (3, 3, x.shape[-1], self.features)
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    x, kernel, bias = nn.dtypes.promote_dtype(
-        x, kernel, bias, dtype=self.dtype
-    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     mask = jax.nn.sigmoid(logits)
     return deformable_conv(x, offsets, mask, kernel, bias), reach

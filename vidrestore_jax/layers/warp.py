@@ -54,16 +54,17 @@ def backward_warp(image, flow, *, padding: str = "border"):
 
   def blend(pair, values):
     (_, one), (_, other) = pair
-    one, other = (w[..., None].astype(image.dtype) for w in (one, other))
-    return values[0] * one + values[1] * other
+    return values[0] * one[..., None] + values[1] * other[..., None]
 
-  return blend(
+  # Blended in float32, as the flow's gradient is a sum over channels.
+  blended = blend(
       rows,
       [
           blend(columns, [look_up(row, column) for column, _ in columns])
           for row, _ in rows
       ],
   )
+  return blended.astype(image.dtype)
 
 
 def _in_border(position, size):

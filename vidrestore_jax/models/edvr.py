@@ -134,8 +134,10 @@ class Fusion(nn.Module):
     conv = functools.partial(Conv, self.width, dtype=self.dtype)
     middle = conv(name="temporal_attn1")(aligned[:, length // 2])
     each = conv(name="temporal_attn2")(aligned.reshape(-1, *size))
-    likeness = (each.reshape(aligned.shape) * middle[:, None]).sum(-1)
-    aligned = aligned * nn.sigmoid(likeness)[..., None]
+    likeness = each.reshape(aligned.shape) * middle[:, None]
+    # In float32, as its gradient is a sum over channels.
+    weight = nn.sigmoid(likeness.sum(-1, keepdims=True, dtype=jnp.float32))
+    aligned = (aligned * weight).astype(aligned.dtype)
     aligned = _frames_to_channels(aligned)
     x = _leaky(conv(1, name="feat_fusion")(aligned))
 
