@@ -69,10 +69,15 @@ def run(argv: list[str]):
 
 def main(argv: list[str] | None = None) -> int:
   """Runs; returns the exit status of `commands.run`."""
-  from experiments import commands
+  from experiments import commands, preemption
 
   argv = sys.argv[1:] if argv is None else argv
-  return commands.run(lambda: run(argv), stopped="The same command goes on.")
+  status = commands.run(lambda: run(argv), stopped="The same command goes on.")
+  if status not in (0, preemption.STATUS):
+    from experiments import processes
+
+    processes.leave(status)
+  return status
 
 
 if __name__ == "__main__":
