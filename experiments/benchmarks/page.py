@@ -209,12 +209,11 @@ def _alone(stem, run):
 def _growth(files):
   parts = []
   for content in files.values():
-    rows = [row for row in content["rows"] if "raised" not in row]
+    rows, cpus = _measured(content), _processors(content)
     if not rows:
       continue
-    cpus = _processors(content)
     parts.append(_note(
-        f"{machine(content)}; float32. Each point by a process of its own."
+        f"{_growth_title(content)}. Each point by a process of its own."
     ))
     parts.append(chart(
         lambda theme, rows=rows, cpus=cpus: plots.growth(rows, cpus, theme),
@@ -240,6 +239,15 @@ def _growth(files):
   return parts
 
 
+def _measured(content):
+  return [row for row in content["rows"] if "raised" not in row]
+
+
+def _growth_title(content):
+  size = "tiny" if any(row["small"] for row in _measured(content)) else "whole"
+  return f"{machine(content)}; {size} networks in float32"
+
+
 def _processors(content):
   """Processors that virtual devices share; None where devices are real."""
   about = content["machine"]
@@ -253,6 +261,8 @@ def growth_lines(rows) -> list[list[str]]:
   for axis in ("size", "length", "batch", "devices", "processes"):
     found = plots.series(rows, axis)
     places = sorted({place for points in found.values() for place, _ in points})
+    if axis == "processes":  # One is the same as one device.
+      places = places[1:]
     for place in places:
       cells, label = [], ""
       for name in names:
@@ -263,8 +273,9 @@ def growth_lines(rows) -> list[list[str]]:
         if row:
           height, width = row["size"]
           label = f"{width}x{height}"
-      if axis != "size":
-        label = f"{axis} {place}" if axis != "length" else f"{place} frames"
+      label = {
+          "size": label, "length": f"{place} frames", "batch": f"batch {place}"
+      }.get(axis, f"{place} {axis.removesuffix('s' if place == 1 else '')}")
       lines.append([label, *cells])
   return lines
 
@@ -424,10 +435,9 @@ def render(files: dict[str, dict]) -> str:
 
 def readme_tables(files) -> dict[str, str]:
   """The tables of the README in Markdown, by the name of their comment."""
-  found = {}
-  lines = [["", "ours", "PyTorch", "as fast"]]
+  found, parts = {}, []
   for title, rows in groups(_of(files, _SECTIONS[0][0]), _README):
-    lines.append([f"**{title}**", "", "", ""])
+    lines = [["", "ours", "PyTorch", "as fast"]]
     lines += [
         [
             row.label, plots.milliseconds(row.ours["median_s"]),
@@ -437,12 +447,14 @@ def readme_tables(files) -> dict[str, str]:
         ]
         for row in rows
     ]
-  if len(lines) > 1:
-    found["speed"] = evaluation.markdown(lines)
+    parts.append(f"{title}:\n\n{evaluation.markdown(lines)}\n")
+  if parts:
+    found["speed"] = "\n".join(parts)
   for content in _of(files, ("growth",)).values():
-    rows = [row for row in content["rows"] if "raised" not in row]
+    rows = _measured(content)
     found["growth"] = (
-        f"{machine(content)}:\n\n{evaluation.markdown(growth_lines(rows))}"
+        f"{_growth_title(content)}:\n\n"
+        f"{evaluation.markdown(growth_lines(rows))}\n"
     )
   return found
 
@@ -474,8 +486,9 @@ def save_plots(files, folder: pathlib.Path):
   if found:
     drawn["speed"] = plots.speed(found, figures.LIGHT)
   for content in _of(files, ("growth",)).values():
-    rows = [row for row in content["rows"] if "raised" not in row]
-    drawn["growth"] = plots.growth(rows, _processors(content), figures.LIGHT)
+    drawn["growth"] = plots.growth(
+        _measured(content), _processors(content), figures.LIGHT
+    )
   folder.mkdir(parents=True, exist_ok=True)
   for name, figure in drawn.items():
     figure.set_facecolor("white")

@@ -110,7 +110,7 @@ def growth(rows, cpus, theme) -> figures.Figure:
       ("size", "pixels of a frame", "seconds a call"),
       ("length", "frames of a clip", "frames/s, the shortest = 1"),
       ("batch", "clips in a call", "frames/s, one clip = 1"),
-      ("devices", _devices_title(cpus), "frames/s, one device = 1"),
+      ("devices", _devices_title(rows, cpus), "frames/s, one device = 1"),
   )
   for ax, (axis, title, unit) in zip(axes, panels):
     figures.style_axes(ax, theme)
@@ -184,10 +184,12 @@ def _series_style(name, theme):
   )
 
 
-def _devices_title(cpus):
+def _devices_title(rows, cpus):
+  batches = {row["batch"] for row in rows if "devices" in row["axes"]}
+  clips = f"a batch of {'/'.join(map(str, sorted(batches)))}"
   if cpus is None:
-    return "devices, a batch of 8 split over them"
-  return f"virtual devices on {cpus} processors, a batch of 8"
+    return f"devices, {clips}"
+  return f"virtual devices on {cpus} processors, {clips}"
 
 
 def _devices(ax, rows, ticks, cpus, most, theme):
@@ -204,9 +206,9 @@ def _devices(ax, rows, ticks, cpus, most, theme):
     ax.plot(
         2, rate, **style | {"markersize": 9, "markerfacecolor": "none"}
     )
-    ax.annotate(
-        "two processes", (2, rate), xytext=(-8, -3), ha="right",
-        textcoords="offset points", fontsize=8, color=theme.ink,
+    note = "hollow: two processes, a device each"
+    ax.text(
+        0.03, 0.05, note, transform=ax.transAxes, fontsize=8, color=theme.ink
     )
     most = max(most, rate)
   return most
