@@ -193,24 +193,21 @@ def _devices_title(rows, cpus):
 
 
 def _devices(ax, rows, ticks, cpus, most, theme):
-  """What so many devices could do, and what two processes do."""
-  ideal = [min(tick, cpus or tick) for tick in ticks]
+  """What so many real devices could do, and what two processes do."""
   if cpus is None:  # One virtual device uses all processors as it is.
-    ax.plot(ticks, ideal, color=theme.ink, linestyle=":", linewidth=1.2)
-    most = max(most, *ideal)
-  for name, points in series(rows, "processes").items():
-    if len(points) < 2:
-      continue
-    rate = points[1][1]["frames_per_second"] / points[0][1]["frames_per_second"]
-    style = _series_style(name, theme) | {"label": "_"}
-    ax.plot(
-        2, rate, **style | {"markersize": 9, "markerfacecolor": "none"}
-    )
-    note = "hollow: two processes, a device each"
-    ax.text(
-        0.03, 0.05, note, transform=ax.transAxes, fontsize=8, color=theme.ink
-    )
+    ax.plot(ticks, ticks, color=theme.ink, linestyle=":", linewidth=1.2)
+    most = max(most, *ticks)
+  pairs = {k: v for k, v in series(rows, "processes").items() if len(v) == 2}
+  for name, ((_, alone), (count, both)) in pairs.items():
+    rate = both["frames_per_second"] / alone["frames_per_second"]
     most = max(most, rate)
+    hollow = {"label": "_", "markersize": 9, "markerfacecolor": "none"}
+    ax.plot(count, rate, **_series_style(name, theme) | hollow)
+  if pairs:
+    ax.text(
+        0.03, 0.05, "hollow: two processes, a device each", fontsize=8,
+        color=theme.ink, transform=ax.transAxes,
+    )
   return most
 
 
