@@ -45,6 +45,11 @@ def run(argv: list[str]):
       help="join the other hosts of a TPU pod",
   )
   flags, overrides = parser.parse_known_args(argv)
+  if flags.profile and flags.mode == "eval":
+    raise ValueError(
+        "--profile traces steps of training, but --mode=eval takes none. Leave"
+        " out one of the two."
+    )
 
   from experiments import configuration
 

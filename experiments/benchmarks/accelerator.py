@@ -64,9 +64,6 @@ from vidrestore_jax.layers import (
 )
 from vidrestore_jax.shapes import check_choice
 
-# Bounds of a forward pass, by form.
-_BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
-
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
@@ -228,7 +225,7 @@ def forward(report, sizes):
         found = subjects.added(device, form, model, variables, clip, noise)
         return measuring.check(
             measuring.relative(found, wanted),
-            (subjects.ROUNDED if rounds else _BOUNDS)[form],
+            (subjects.ROUNDED if rounds else subjects.BOUNDS)[form],
             dtype=subjects.FORMS[form][0],
             psnr=measuring.psnr(found, wanted),
             largest=measuring.largest(found, wanted),
@@ -421,15 +418,13 @@ def run(arguments) -> dict:
       print(f"Without PyTorch, only one side is measured: {error}")
   about = {
       "command": arguments.command,
-      "machine": measuring.machine(),
+      **measuring.surroundings(),
       "sizes": dataclasses.asdict(sizes),
       "torch": peer is not None,
   }
   report = measuring.Report(
       arguments.json, arguments.budget, about, arguments.repeats
   )
-  print({key: about["machine"][key] for key in ("cpu", "cpus", "cards")})
-  print(about["machine"]["devices"], about["machine"]["versions"], flush=True)
   for part in parts:
     PARTS[part](report, sizes, peer)
   report.write()

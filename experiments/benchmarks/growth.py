@@ -351,7 +351,7 @@ def run(arguments) -> dict:
     raise ValueError(
         f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
     )
-  about = {"command": arguments.command, "machine": measuring.machine()}
+  about = {"command": arguments.command, **measuring.surroundings()}
   report = measuring.Report(
       arguments.json, arguments.budget, about, arguments.repeats
   )

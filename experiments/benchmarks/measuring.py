@@ -76,7 +76,8 @@ def surroundings() -> dict:
       "machine": machine(),
       "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
   }
-  print(about["machine"]["cpu"], about["machine"]["devices"])
+  print({key: about["machine"][key] for key in ("cpu", "cpus", "cards")})
+  print(about["machine"]["devices"])
   print(about["machine"]["versions"], flush=True)
   return about
 

@@ -72,7 +72,7 @@ def runs(content: dict) -> list[dict]:
 
 
 def comparisons(run: dict) -> list[Comparison]:
-  """The rows of a run that have PyTorch's side."""
+  """The rows of a run that have PyTorch's side, and the same outputs."""
   found = []
   for row in run["rows"]:
     peers = {
@@ -80,7 +80,7 @@ def comparisons(run: dict) -> list[Comparison]:
         for side, times in row.get("sides", {}).items()
         if side.startswith("torch ")
     }
-    if not peers:
+    if not peers or not row.get("ok", True):
       continue
     label = row["name"].partition("/")[2]
     if "step" in label.split() and "shape" in row:
@@ -198,8 +198,14 @@ def _alone(stem, run):
         table([["", "error", "bound", ""], *checked], title),
     ))
   raised = [row["name"] for row in run["rows"] if "raised" in row]
+  differ = [
+      row["name"] for row in run["rows"]
+      if row.get("sides") and not row.get("ok", True)
+  ]
   for what, names in (
-      ("failed with an error", raised), ("not run", run.get("skipped", ()))
+      ("failed with an error", raised),
+      ("left out, since the sides' outputs differ", differ),
+      ("not run", run.get("skipped", ())),
   ):
     if names:
       parts.append(_note(f"{stem}, {what}: {', '.join(names)}."))

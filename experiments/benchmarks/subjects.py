@@ -23,6 +23,9 @@ FORMS = {
     "tf32": ("float32", None),  # JAX's default; on a CPU the same as highest.
     "bfloat16": ("bfloat16", None),
 }
+# How far outputs may be apart; beside PyTorch in units of the largest value,
+# where that is above 1.
+BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
 # Bounds of a relative error behind a quantiser: a symbol in a thousand that
 # falls to the other side is 3 % of the latent.
 ROUNDED = {"float32": 5e-2, "tf32": 2e-1, "bfloat16": 3e-1}

@@ -55,6 +55,14 @@ def test_a_comparison_is_with_the_fastest_form_of_pytorch():
   assert found.label == "NCFL step 4x5x64x48 float32"
 
 
+def test_sides_whose_outputs_differ_are_not_compared():
+  row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0)
+  run = _run(row | {"ok": False, "error": None})
+  assert not page.comparisons(run)
+  assert "speed" not in page.readme_tables({"inference_x": run})
+  assert f"outputs differ: {row['name']}" in page.render({"inference_x": run})
+
+
 def test_the_machine_and_the_threads_of_either_side_are_named():
   assert page.machine(_run(), [2]) == (
       "CPU, 2 processors, PyTorch with 2 threads; jax 0.10.2, torch 2.13.0"
