@@ -12,6 +12,7 @@ import jax
 _HEARTBEAT = 60
 # Seconds that a process which ends waits for the others; JAX would wait 300.
 _SHUTDOWN = 30
+_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def join(always: bool = False):
@@ -22,28 +23,53 @@ def join(always: bool = False):
 
   Args:
     always: asks JAX, which knows TPU pods, even if nothing says so.
+
+  Raises:
+    ValueError: only some of these variables are there, or they do not fit.
   """
   env = os.environ
   if not (
       always
-      or "JAX_COORDINATOR_ADDRESS" in env
+      # Any of them, so that one that is missing is not a run of its own.
+      or not env.keys().isdisjoint(_VARIABLES)
       or int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1
       or int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
       or "," in env.get("TPU_WORKER_HOSTNAMES", "")
   ):
     return
   given = {
-      name: int(env[f"JAX_{name.upper()}"])
+      name: _number(f"JAX_{name.upper()}")
       for name in ("num_processes", "process_id")
       if f"JAX_{name.upper()}" in env
   }
+  if len(given) == 2 and given["process_id"] >= given["num_processes"]:
+    raise ValueError(
+        f"JAX_PROCESS_ID is {given['process_id']} and JAX_NUM_PROCESSES"
+        f" {given['num_processes']}, but processes count from 0 to one less"
+        " than there are. Start each with a number of its own."
+    )
   # Its own way to hear SIGTERM is deaf outside of steps; see preemption.py.
   jax.config.update("jax_enable_preemption_service", False)
-  jax.distributed.initialize(
-      heartbeat_timeout_seconds=_HEARTBEAT,
-      shutdown_timeout_seconds=_SHUTDOWN,
-      **given,
-  )
+  try:
+    jax.distributed.initialize(
+        heartbeat_timeout_seconds=_HEARTBEAT,
+        shutdown_timeout_seconds=_SHUTDOWN,
+        **given,
+    )
+  except ValueError as error:
+    raise ValueError(
+        f"This process cannot join others: {error} Outside of Slurm, Open MPI"
+        " and TPU pods each needs JAX_COORDINATOR_ADDRESS=HOST:PORT,"
+        " JAX_NUM_PROCESSES and, from 0 on, JAX_PROCESS_ID."
+    ) from error
+
+
+def _number(name: str) -> int:
+  """The count that the environment has by a name."""
+  text = os.environ[name]
+  if not text.isdecimal():
+    raise ValueError(f"{name} is a number, 0 or more, but got {text!r}.")
+  return int(text)
 
 
 def leave(status: int):
