@@ -1,11 +1,14 @@
 """The processes of one run: how they find each other, and end together."""
 
 import contextlib
+import hashlib
 import os
 import sys
 import time
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 # Seconds without a sign of life after which a process counts as gone. Gloo
 # notices at once; NCCL and TPUs wait for it, and JAX would give it 100.
@@ -85,6 +88,25 @@ def leave(status: int):
     if jax.process_index() == 0:  # Without it JAX aborts the others, which may
       time.sleep(1)  # be about to say the same.
     os._exit(status)
+
+
+def check_same(config: str):
+  """ValueError, in all processes, unless each was given the same config.
+
+  Args:
+    config: this process's, as text.
+  """
+  if jax.process_count() == 1:
+    return
+  digest = hashlib.sha256(config.encode()).digest()
+  found = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+  differing = np.flatnonzero((found != found[0]).any(1))
+  if differing.size:
+    raise ValueError(
+        "The processes of a run are given the same config, but that of process"
+        f" {', '.join(map(str, differing))} is another than that of process 0."
+        " Start all of them by the same command."
+    )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Is an accelerator right, and how fast is it beside PyTorch? One JSON file.
 
-  python -m experiments.benchmarks.accelerator --json=OUT [--budget=240] \\
+  python -m experiments.benchmarks.accelerator --json=OUT [--budget=570] \\
       [--only=PART[,PART...]] [--repeats=15] [--small] [--notorch] [--nocompile]
 
 Needs jax, flax, optax, numpy and, to have something to compare with, torch.
@@ -389,11 +389,11 @@ PARTS = {
         (sizes.batch, sizes.patch),
     ),
     "ncfl": ncfl,
+    "compiled": compiled,
+    "davis": davis,
     "layers": lambda report, sizes, peer: layers(report, sizes),
     "gradient": lambda report, sizes, peer: gradient(report, sizes),
     "growth": growth,
-    "compiled": compiled,
-    "davis": davis,
 }
 
 
@@ -443,7 +443,7 @@ def main(argv=None) -> int:
       allow_abbrev=False,
   )
   parser.add_argument("--json", default=None, metavar="OUT")
-  parser.add_argument("--budget", type=float, default=240, metavar="SECONDS")
+  parser.add_argument("--budget", type=float, default=570, metavar="SECONDS")
   parser.add_argument("--only", default="", metavar="PART[,PART...]")
   parser.add_argument("--repeats", type=int, default=15)
   parser.add_argument("--small", action="store_true")

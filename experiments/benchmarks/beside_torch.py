@@ -5,7 +5,6 @@ The outputs are compared before the clock starts; then the sides take turns.
 
 import contextlib
 import functools
-import os
 import time
 
 import jax
@@ -343,7 +342,7 @@ def _threads(peer):
   """PyTorch's threads on the host; XLA takes the processors it may use."""
   return {
       "torch": peer.torch.get_num_threads() if peer else None,
-      "processors": len(os.sched_getaffinity(0)),
+      "processors": len(measuring.processors()),
   }
 
 
@@ -379,8 +378,9 @@ def train(
     part: likewise; of "training" gradients are compared as well.
   """
   clips, side = shape
+  same = None
   if peer and part == "training":
-    report.row(
+    same = report.row(
         f"{part}/{name} gradients, jax and torch, float32",
         lambda: same_gradients(
             name, subjects.exact(name, arguments), peer, side
@@ -405,6 +405,7 @@ def train(
       seconds = times["jax"]["median_s"]
       return {
           **_compared(times, {}, None), "shape": list(batch["clean"].shape),
+          "ok": same is None or same["ok"],  # Of the gradients.
           "clips_per_second": clips / seconds,
           "tflops": subjects.rate(step.about["macs"], seconds),
           "threads": _threads(peer),

@@ -47,7 +47,7 @@ def machine() -> dict:
   return {
       "platform": platform.platform(),
       "cpu": cpu,
-      "cpus": len(os.sched_getaffinity(0)),
+      "cpus": len(processors()),
       "cards": cards,
       "backend": jax.default_backend(),
       "devices": [device.device_kind for device in jax.devices()],
@@ -56,24 +56,52 @@ def machine() -> dict:
   }
 
 
+def processors() -> list[int]:
+  """Those that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
 def bind_threads(count: int):
   """Binds this process to as many processors, before JAX counts them.
 
   Raises:
-    ValueError: it may not use so many.
+    ValueError: it may not use so many, or fewer than all where a system binds
+      none.
   """
-  processors = sorted(os.sched_getaffinity(0))
-  if not 1 <= count <= len(processors):
+  known = processors()
+  least = 1 if hasattr(os, "sched_setaffinity") else len(known)
+  if not least <= count <= len(known):
     raise ValueError(
-        f"--threads is between 1 and {len(processors)} here, but is {count}."
+        f"--threads is between {least} and {len(known)} here, but is {count}."
     )
-  os.sched_setaffinity(0, processors[:count])
+  if least == 1:
+    os.sched_setaffinity(0, known[:count])
+
+
+def commit() -> str | None:
+  """The checkout's commit, with `+changes` where files differ from it."""
+  root = pathlib.Path(__file__).resolve().parents[2]
+
+  def git(*arguments):
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        capture_output=True, text=True, timeout=30, check=True,
+    ).stdout.strip()
+
+  try:
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+  except (OSError, subprocess.SubprocessError):
+    return None
 
 
 def surroundings() -> dict:
   """`machine()` and how memory is allocated, printed in short."""
   about = {
       "machine": machine(),
+      "commit": commit(),
       "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
   }
   print({key: about["machine"][key] for key in ("cpu", "cpus", "cards")})

@@ -29,7 +29,7 @@ from experiments import commands, evaluation, figures, report
 from experiments.benchmarks import plots
 
 # What the README shows: of other models the page does.
-_README = ("fastdvdnet", "ncfl")
+_README = ("fastdvdnet", "ncfl_noq", "ncfl")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from experiments import figures
 
-TITLES = {"fastdvdnet": "FastDVDnet", "ncfl": "NCFL"}
+TITLES = {
+    "fastdvdnet": "FastDVDnet",
+    "ncfl": "NCFL",
+    "ncfl_noq": "NCFL(NoQ)",
+}
 _ROW = 0.31  # Inches of a bar with its distance.
 _MARKS = {"eager": "o", "channels_last": "s", "compile": "D"}
 _STARTS = ("python", "imports", "tracing", "compile")

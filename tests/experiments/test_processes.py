@@ -1,5 +1,8 @@
 """What is wrong with how a process is told of the others is said in words."""
 
+import hashlib
+
+import numpy as np
 import pytest
 
 from experiments import processes
@@ -47,3 +50,21 @@ def test_a_process_that_cannot_join_says_what_it_needs(
       monkeypatch.setenv(name, value)
   with pytest.raises(ValueError, match=message):
     processes.join()
+
+
+@pytest.mark.parametrize("other", ["{}", '{"seed": 1}'])
+def test_processes_of_different_configs_do_not_train_together(
+    monkeypatch, other
+):
+  monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+  theirs = np.frombuffer(hashlib.sha256(other.encode()).digest(), np.uint8)
+  monkeypatch.setattr(
+      processes.multihost_utils,
+      "process_allgather",
+      lambda ours: np.stack([theirs, ours]),
+  )
+  if other == "{}":
+    processes.check_same("{}")
+  else:
+    with pytest.raises(ValueError, match="process 1 is another"):
+      processes.check_same("{}")
