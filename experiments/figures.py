@@ -336,11 +336,11 @@ def _wheel_legend(figure, above, peak):
 
 def psnr_over_frames(trace, theme: Theme) -> Figure:
   """PSNR of each frame of a clip, a line for each method."""
-  figure, ax = _chart(theme, 5.8, 3.3)
+  figure, ax = chart(theme, 5.8, 3.3)
   names = list(trace.psnr)
   order = [n for n in names if n == trace.ours]
   order += [n for n in names if n != trace.ours]
-  for name, colour in zip(order, _cycle(theme, len(order))):
+  for name, colour in zip(order, cycle(theme, len(order))):
     values = np.asarray(trace.psnr[name], float)
     own = name == trace.ours
     ax.plot(
@@ -355,7 +355,7 @@ def psnr_over_frames(trace, theme: Theme) -> Figure:
   ax.set_xlabel("frame")
   ax.set_ylabel("PSNR, dB")
   ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-  _legend(ax, theme)
+  add_legend(ax, theme)
   return figure
 
 
@@ -427,16 +427,16 @@ def training_curves(history, theme: Theme, marks=None) -> Figure | None:
     return None
   rows = -(-len(panels) // 2)
   columns = min(2, len(panels))
-  figure = _figure(5.6 * columns, 3.2 * rows)
+  figure = blank(5.6 * columns, 3.2 * rows)
   axes = figure.subplots(rows, columns, squeeze=False).ravel()
   for ax, (panel, curves) in zip(axes, panels):
-    _style(ax, theme)
+    style_axes(ax, theme)
     log = panel.log and any((values > 0).any() for _, values in curves.values())
     if log:
       ax.set_yscale("log")
     # The sum first and broad, so that a part that equals it shows on top.
     names = sorted(curves, key=lambda name: name != "loss")
-    for name, colour in zip(names, _cycle(theme, len(names))):
+    for name, colour in zip(names, cycle(theme, len(names))):
       steps, values = curves[name]
       if log:
         values = np.where(values > 0, values, np.nan)
@@ -459,7 +459,7 @@ def training_curves(history, theme: Theme, marks=None) -> Figure | None:
     )
     ax.set_ylabel(panel.unit)
     ax.set_xlabel("step")
-    _legend(ax, theme)
+    add_legend(ax, theme)
   for ax in axes[len(panels) :]:
     ax.remove()
   figure.tight_layout(h_pad=1.6, w_pad=2.0)
@@ -498,7 +498,7 @@ def grid(rows, footer):
   """
   width = GAP + sum(panel.shape[1] + GAP for panel in rows[0][0])
   height = sum(above + row[0].shape[0] for row, above in rows) + footer
-  figure = _figure(width / DPI, height / DPI, GROUND)
+  figure = blank(width / DPI, height / DPI, GROUND)
   # Every row stands in the first one's columns, a pixel narrower or not.
   pitch = rows[0][0][0].shape[1] + GAP
   axes, top = [], 0
@@ -661,21 +661,24 @@ def _bytes(frame) -> np.ndarray:
 # Charts ----------------------------------------------------------------------
 
 
-def _figure(width, height, ground="none") -> Figure:
+def blank(width, height, ground="none") -> Figure:
+  """An empty figure; sizes in inches."""
   figure = Figure((width, height), dpi=DPI, facecolor=ground)
   FigureCanvasAgg(figure)
   return figure
 
 
-def _chart(theme, width, height):
-  figure = _figure(width, height)
+def chart(theme, width, height):
+  """(figure, axes) of one chart; sizes in inches."""
+  figure = blank(width, height)
   ax = figure.add_subplot()
-  _style(ax, theme)
+  style_axes(ax, theme)
   figure.set_layout_engine("tight")
   return figure, ax
 
 
-def _style(ax, theme):
+def style_axes(ax, theme):
+  """Axes in a theme's colours, without a frame."""
   ax.set_facecolor("none")
   ax.spines[["top", "right"]].set_visible(False)
   ax.spines[["left", "bottom"]].set_color(theme.faint)
@@ -686,7 +689,8 @@ def _style(ax, theme):
   ax.set_axisbelow(True)
 
 
-def _legend(ax, theme):
+def add_legend(ax, theme):
+  """The lines' names."""
   ax.legend(
       frameon=False,
       labelcolor=theme.ink,
@@ -700,7 +704,8 @@ def _legend(ax, theme):
   )
 
 
-def _cycle(theme, count):
+def cycle(theme, count):
+  """So many colours, again from the first where there are more lines."""
   return [theme.lines[i % len(theme.lines)] for i in range(count)]
 
 

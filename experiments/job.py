@@ -26,6 +26,9 @@ _MAY_CHANGE = (
     # that are damaged, on what happens to those.
     "data.workers",
     "data.on_corrupt",
+    # What is kept for the backward pass, and what is a loop: rounding alone.
+    "model.remat",
+    "model.unroll",
 )
 
 

@@ -45,6 +45,11 @@ def run(argv: list[str]):
       help="join the other hosts of a TPU pod",
   )
   flags, overrides = parser.parse_known_args(argv)
+  if flags.profile and flags.mode == "eval":
+    raise ValueError(
+        "--profile traces steps of training, but --mode=eval takes none. Leave"
+        " out one of the two."
+    )
 
   from experiments import configuration
 
@@ -69,10 +74,15 @@ def run(argv: list[str]):
 
 def main(argv: list[str] | None = None) -> int:
   """Runs; returns the exit status of `commands.run`."""
-  from experiments import commands
+  from experiments import commands, preemption
 
   argv = sys.argv[1:] if argv is None else argv
-  return commands.run(lambda: run(argv), stopped="The same command goes on.")
+  status = commands.run(lambda: run(argv), stopped="The same command goes on.")
+  if status not in (0, preemption.STATUS):
+    from experiments import processes
+
+    processes.leave(status)
+  return status
 
 
 if __name__ == "__main__":

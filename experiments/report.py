@@ -191,7 +191,7 @@ def write_report(
         _training(beside, writers.read(workdir), marks),
         _reproduction(command, config, summary),
     ]
-    page = _page(title, _facts(summary), [s for s in sections if s])
+    page = html_page(title, _facts(summary), [s for s in sections if s])
     (beside / "index.html").write_text(page, encoding="utf-8")
     _swap(beside, workdir / FOLDER)
   finally:
@@ -626,7 +626,14 @@ def _facts(summary) -> str:
   return " · ".join(_text(fact) for fact in facts if fact)
 
 
-def _page(title, facts, sections) -> str:
+def html_page(title, facts, sections) -> str:
+  """A whole page.
+
+  Args:
+    title: of the page, as text.
+    facts: a line below it, as HTML.
+    sections: [(heading as text, anchor, content as HTML)].
+  """
   links = "".join(
       f'<a href="#{anchor}">{_text(heading)}</a>'
       for heading, anchor, _ in sections

@@ -59,5 +59,26 @@ def test_the_folder_is_the_users(monkeypatch):
   assert home.parts[-3:] == (".cache", "vidrestore_jax", "programs")
   monkeypatch.setenv("XDG_CACHE_HOME", "/there")
   assert str(compilation_cache.folder()) == "/there/vidrestore_jax/programs"
-  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
-  assert str(compilation_cache.folder()) == "/mine"
+
+
+@pytest.fixture
+def restored_settings():
+  names = (
+      "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+  )
+  before = {name: getattr(jax.config, name) for name in names}
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+
+
+@pytest.mark.usefixtures("restored_settings")
+def test_the_place_that_the_user_names_is_left_as_it_is(tmp_path, monkeypatch):
+  other = tmp_path / "of-another-project-cache"
+  other.write_bytes(bytes(100))
+  for place in (str(tmp_path), "gs://bucket/programs"):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", place)
+    monkeypatch.chdir(tmp_path)
+    assert compilation_cache.enable(limit=10) == place
+    assert jax.config.jax_compilation_cache_dir == place
+  assert list(tmp_path.iterdir()) == [other]

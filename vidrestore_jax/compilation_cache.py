@@ -15,13 +15,7 @@ LIMIT = 2 << 30  # Bytes: thousands of programs on a CPU, hundreds on a GPU.
 
 
 def folder() -> pathlib.Path:
-  """Where programs are kept unless told otherwise.
-
-  `JAX_COMPILATION_CACHE_DIR` where it is set, as for all of jax, and else
-  `vidrestore_jax` in the user's folder for what may be thrown away.
-  """
-  if given := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    return pathlib.Path(given)
+  """`vidrestore_jax` in the user's folder for what may be thrown away."""
   if sys.platform == "win32":
     base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
   elif sys.platform == "darwin":
@@ -31,29 +25,36 @@ def folder() -> pathlib.Path:
   return pathlib.Path(base).expanduser() / "vidrestore_jax" / "programs"
 
 
-def enable(place=None, *, limit: int = LIMIT) -> pathlib.Path | None:
+def enable(place=None, *, limit: int = LIMIT) -> str | None:
   """Keeps what is compiled from now on, and uses what is kept.
 
+  Where `JAX_COMPILATION_CACHE_DIR` is set, as for all of jax, that is the
+  place: a folder or a bucket, which other projects may use too. Nothing in it
+  is removed.
+
   Args:
-    place: the folder; None: `folder()`.
+    place: the folder; None: what the environment names, or `folder()`.
     limit: bytes; what was used longest ago goes first, now, not later.
 
   Returns:
     The folder, or None where it cannot be written: then all is compiled anew.
   """
-  place = pathlib.Path(place or folder())
-  try:
-    place.mkdir(parents=True, exist_ok=True)
-    _trim(place, limit)
-  except OSError:  # A full or read-only disk is no reason not to restore.
-    return None
-  if not os.access(place, os.W_OK):
-    return None
-  jax.config.update("jax_compilation_cache_dir", str(place))
+  given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+  if place is not None or not given:
+    place = pathlib.Path(place or folder())
+    try:
+      place.mkdir(parents=True, exist_ok=True)
+      _trim(place, limit)
+    except OSError:  # A full or read-only disk is no reason not to restore.
+      return None
+    if not os.access(place, os.W_OK):
+      return None
+    given = str(place)
+  jax.config.update("jax_compilation_cache_dir", given)
   # A start compiles some fifty programs of less than a tenth of a second, which
   # together take as long as a large one.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  return place
+  return given
 
 
 def _trim(place, limit):

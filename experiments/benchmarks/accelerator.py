@@ -1,6 +1,6 @@
 """Is an accelerator right, and how fast is it beside PyTorch? One JSON file.
 
-  python -m experiments.benchmarks.accelerator --json=OUT [--budget=240] \\
+  python -m experiments.benchmarks.accelerator --json=OUT [--budget=570] \\
       [--only=PART[,PART...]] [--repeats=15] [--small] [--notorch] [--nocompile]
 
 Needs jax, flax, optax, numpy and, to have something to compare with, torch.
@@ -63,9 +63,6 @@ from vidrestore_jax.layers import (
     warp,
 )
 from vidrestore_jax.shapes import check_choice
-
-# Bounds of a forward pass, by form.
-_BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +225,7 @@ def forward(report, sizes):
         found = subjects.added(device, form, model, variables, clip, noise)
         return measuring.check(
             measuring.relative(found, wanted),
-            (subjects.ROUNDED if rounds else _BOUNDS)[form],
+            (subjects.ROUNDED if rounds else subjects.BOUNDS)[form],
             dtype=subjects.FORMS[form][0],
             psnr=measuring.psnr(found, wanted),
             largest=measuring.largest(found, wanted),
@@ -392,11 +389,11 @@ PARTS = {
         (sizes.batch, sizes.patch),
     ),
     "ncfl": ncfl,
+    "compiled": compiled,
+    "davis": davis,
     "layers": lambda report, sizes, peer: layers(report, sizes),
     "gradient": lambda report, sizes, peer: gradient(report, sizes),
     "growth": growth,
-    "compiled": compiled,
-    "davis": davis,
 }
 
 
@@ -421,15 +418,13 @@ def run(arguments) -> dict:
       print(f"Without PyTorch, only one side is measured: {error}")
   about = {
       "command": arguments.command,
-      "machine": measuring.machine(),
+      **measuring.surroundings(),
       "sizes": dataclasses.asdict(sizes),
       "torch": peer is not None,
   }
   report = measuring.Report(
       arguments.json, arguments.budget, about, arguments.repeats
   )
-  print({key: about["machine"][key] for key in ("cpu", "cpus", "cards")})
-  print(about["machine"]["devices"], about["machine"]["versions"], flush=True)
   for part in parts:
     PARTS[part](report, sizes, peer)
   report.write()
@@ -448,7 +443,7 @@ def main(argv=None) -> int:
       allow_abbrev=False,
   )
   parser.add_argument("--json", default=None, metavar="OUT")
-  parser.add_argument("--budget", type=float, default=240, metavar="SECONDS")
+  parser.add_argument("--budget", type=float, default=570, metavar="SECONDS")
   parser.add_argument("--only", default="", metavar="PART[,PART...]")
   parser.add_argument("--repeats", type=int, default=15)
   parser.add_argument("--small", action="store_true")

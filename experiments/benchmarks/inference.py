@@ -80,10 +80,11 @@ def run(arguments) -> dict:
       arguments.repeats,
       arguments.row_seconds,
   )
-  for size in sizes:
-    for label in chosen["models"]:
-      name, options = case = subjects.case(label, arguments.small)
-      model = models.build(name, **dict(options))
+  # All sizes of a model before the next one: the budget ends with the others.
+  for label in chosen["models"]:
+    name, options = case = subjects.case(label, arguments.small)
+    model = models.build(name, **dict(options))
+    for size in sizes:
       for program in subjects.programs(model):
         if program in chosen["programs"]:
           beside_torch.compare(

@@ -47,7 +47,7 @@ def machine() -> dict:
   return {
       "platform": platform.platform(),
       "cpu": cpu,
-      "cpus": len(os.sched_getaffinity(0)),
+      "cpus": len(processors()),
       "cards": cards,
       "backend": jax.default_backend(),
       "devices": [device.device_kind for device in jax.devices()],
@@ -56,27 +56,56 @@ def machine() -> dict:
   }
 
 
+def processors() -> list[int]:
+  """Those that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
 def bind_threads(count: int):
   """Binds this process to as many processors, before JAX counts them.
 
   Raises:
-    ValueError: it may not use so many.
+    ValueError: it may not use so many, or fewer than all where a system binds
+      none.
   """
-  processors = sorted(os.sched_getaffinity(0))
-  if not 1 <= count <= len(processors):
+  known = processors()
+  least = 1 if hasattr(os, "sched_setaffinity") else len(known)
+  if not least <= count <= len(known):
     raise ValueError(
-        f"--threads is between 1 and {len(processors)} here, but is {count}."
+        f"--threads is between {least} and {len(known)} here, but is {count}."
     )
-  os.sched_setaffinity(0, processors[:count])
+  if least == 1:
+    os.sched_setaffinity(0, known[:count])
+
+
+def commit() -> str | None:
+  """The checkout's commit, with `+changes` where files differ from it."""
+  root = pathlib.Path(__file__).resolve().parents[2]
+
+  def git(*arguments):
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        capture_output=True, text=True, timeout=30, check=True,
+    ).stdout.strip()
+
+  try:
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+  except (OSError, subprocess.SubprocessError):
+    return None
 
 
 def surroundings() -> dict:
   """`machine()` and how memory is allocated, printed in short."""
   about = {
       "machine": machine(),
+      "commit": commit(),
       "malloc": {k: v for k, v in os.environ.items() if "MALLOC" in k},
   }
-  print(about["machine"]["cpu"], about["machine"]["devices"])
+  print({key: about["machine"][key] for key in ("cpu", "cpus", "cards")})
+  print(about["machine"]["devices"])
   print(about["machine"]["versions"], flush=True)
   return about
 
@@ -118,12 +147,12 @@ def check(error: float, bound: float, **more) -> dict:
 
 
 def compile_program(function, *args, donate=()):
-  """(program, seconds of tracing and compiling, work, bytes it reserves)."""
-  return compile_jitted(jax.jit(function, donate_argnums=donate), *args)
+  """(program, seconds of tracing and compiling, work, bytes it reserves).
 
-
-def compile_jitted(function, *args):
-  """As `compile_program`, of what `jax.jit` gave; shapes do for arguments."""
+  A function that is jitted already is taken as it is.
+  """
+  if not hasattr(function, "lower"):
+    function = jax.jit(function, donate_argnums=donate)
   start = time.perf_counter()
   trace = function.trace(*args)
   lowered = trace.lower()

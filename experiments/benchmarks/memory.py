@@ -136,7 +136,7 @@ def serve(spec: dict):
   mesh = sharding.data_mesh(
       spec["batch"], jax.devices()[:1], parts=policy.accumulate
   )
-  program, about = measuring.compile_jitted(
+  program, about = measuring.compile_program(
       sharding.jit_step(step, mesh), jax.eval_shape(start, variables), batch
   )
   print(json.dumps(about), flush=True)

@@ -277,7 +277,7 @@ def run(arguments) -> dict:
     check_choice("--cases", name, _CASES)
   if arguments.repeats < 1:
     raise ValueError(f"--repeats is 1 or more, but got {arguments.repeats}.")
-  about = {"command": arguments.command, "machine": measuring.machine()}
+  about = {"command": arguments.command, **measuring.surroundings()}
   report = measuring.Report(arguments.json, arguments.budget, about)
   with tempfile.TemporaryDirectory() as data:
     if "restore" in cases:

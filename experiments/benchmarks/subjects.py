@@ -23,6 +23,9 @@ FORMS = {
     "tf32": ("float32", None),  # JAX's default; on a CPU the same as highest.
     "bfloat16": ("bfloat16", None),
 }
+# How far outputs may be apart; beside PyTorch in units of the largest value,
+# where that is above 1.
+BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 1e-1}
 # Bounds of a relative error behind a quantiser: a symbol in a thousand that
 # falls to the other side is 3 % of the latent.
 ROUNDED = {"float32": 5e-2, "tf32": 2e-1, "bfloat16": 3e-1}
@@ -350,7 +353,7 @@ def training_batch(model, batch, side, frames=5):
 
 def peak_bytes() -> dict:
   """The most that JAX has held on the device since this process began."""
-  stats = jax.devices()[0].memory_stats() or {}
+  stats = jax.local_devices()[0].memory_stats() or {}
   peak = stats.get("peak_bytes_in_use")
   return {} if peak is None else {"process_peak_bytes": peak}
 

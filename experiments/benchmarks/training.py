@@ -21,11 +21,7 @@ import argparse
 import sys
 
 from experiments import commands
-from experiments.benchmarks import (
-  beside_torch,
-  measuring,
-  subjects,
-)
+from experiments.benchmarks import beside_torch, measuring, subjects
 from vidrestore_jax.shapes import check_choice
 
 _MODELS = ("fastdvdnet", "ncfl")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from experiments.benchmarks import inference
+from experiments.benchmarks import beside_torch, inference
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,29 @@ from experiments.benchmarks import inference
 def test_refuses_what_it_cannot_measure(option, message, capsys):
   assert inference.main([option]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_every_row_is_compiled_for_its_size():
+  torch = pytest.importorskip("torch")
+  peer, shapes = beside_torch.Torch(), []
+
+  def backend(graph, inputs):
+    shapes.append(inputs[-1])
+    return graph.forward
+
+  def double(x):
+    return 2 * x
+
+  for size in range(4, 20):  # More than torch.compile makes of one code.
+    with peer.row("float32"):
+      torch.compile(double, backend=backend)(torch.zeros(size))
+  assert [list(x.shape) for x in shapes] == [[size] for size in range(4, 20)]
+
+
+def test_a_side_that_is_not_finite_differs():
+  times = {"jax": {"median_s": 1.0}, "torch eager": {"median_s": 1.0}}
+  errors = {"eager": 0.0, "compile": float("nan")}
+  assert not beside_torch._compared(times, errors, 1.0)["ok"]
 
 
 def test_both_programs_beside_torch(tmp_path):

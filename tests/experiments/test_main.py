@@ -336,3 +336,9 @@ def test_importing_the_command_is_light():
   for name in ("jax", "vidrestore_jax", "experiments", "numpy"):
     assert f"\nimport {name}\n" not in head
     assert f"\nfrom {name} " not in head
+
+
+def test_a_profile_of_no_steps_is_refused(tmp_path, capsys):
+  command = [f"--config={TINY}", f"--workdir={tmp_path}", "--mode=eval"]
+  assert main.main([*command, "--profile"]) == 2
+  assert "Leave out one" in capsys.readouterr().err

@@ -231,6 +231,10 @@ def test_the_script_refuses_what_would_be_restored_wrongly(step):
     exported_clip.restore(step, clip)
   with pytest.raises(ValueError, match="got uint8: divide by 255"):
     exported_clip.restore(step, clip.astype(np.uint8), 0.1)
+  with pytest.raises(ValueError, match=r"\[B, T, H, W, C\]"):
+    exported_clip.restore(step, clip[0], 0.1)
+  with pytest.raises(ValueError, match="multiples of 4, but got 8x6"):
+    exported_clip.restore(step, clip[:, :, :6], 0.1)
 
 
 class _OfOneSize(nn.Module):

@@ -57,7 +57,7 @@ def build(name: str):
         model=models.build("vdsr", depth=2, width=3, scale=2),
         teacher=dict(name="vdsr", depth=3, width=4, scale=2, init_from=""),
         conv_lstm=dict(
-            init_from="", features=2, remat=False, trained=True
+            init_from="", features=2, remat="none", trained=True
         ),
         lambda_sd=0.5,
         lambda_td=2.0,

@@ -112,6 +112,24 @@ def test_a_run_stopped_anywhere_ends_like_one_that_never_was(tmp_path):
   assert lines == [5, 10, 15, 20]  # None twice, none left out.
 
 
+def test_a_run_that_is_told_to_stop_saves_that_step_and_nothing_else(tmp_path):
+  whole, asked = run(tmp_path / "whole", steps=9), []
+
+  def stop():
+    asked.append(True)
+    return len(asked) == 7
+
+  def evaluate(state):
+    raise AssertionError("it is to leave")
+
+  stopped = run(
+      tmp_path / "parts", steps=9, stop=stop, evaluate=evaluate, eval_every=7
+  )
+  assert stopped.step == len(asked) == 7
+  assert (tmp_path / "parts" / "checkpoints" / "7").is_dir()
+  assert_same(whole, run(tmp_path / "parts", steps=9))
+
+
 def test_a_finished_run_changes_nothing(tmp_path):
   assert_same(run(tmp_path), run(tmp_path))
 

@@ -63,7 +63,7 @@ def test_three_kills_change_nothing(tmp_path, whole, cache, workers):
     run.wait_for(step)
     time.sleep(delay)
     run.send(signal.SIGKILL)  # As the OOM killer would; its workers are
-    assert run.end(20) == [-signal.SIGKILL]  # orphans now, and end as well.
+    assert run.end(60) == [-signal.SIGKILL]  # orphans now, and end as well.
   run = start(tmp_path, cache, workers)
   run.finish()
   assert "Goes on from step" in run.log()
@@ -75,7 +75,7 @@ def test_sigterm_saves_and_leaves_and_nothing_is_lost(tmp_path, whole, cache):
   run = start(tmp_path, cache, 2)
   run.wait_for(0)  # It compiles: nothing to save.
   run.send(signal.SIGTERM)
-  assert run.end(20) == [128 + signal.SIGTERM]
+  assert run.end(60) == [128 + signal.SIGTERM]
   assert "SIGTERM: nothing to save." in run.log()
   for step, further in ((4, ()), (14, (signal.SIGTERM, signal.SIGINT))):
     run = start(tmp_path, cache, 2)
@@ -84,7 +84,7 @@ def test_sigterm_saves_and_leaves_and_nothing_is_lost(tmp_path, whole, cache):
     for number in further:  # While it saves.
       time.sleep(0.05)
       run.send_to_all(number)
-    assert run.end(20)[0] in (128 + signal.SIGTERM, 130), run.log()
+    assert run.end(120)[0] in (128 + signal.SIGTERM, 130), run.log()
     saved = re.search(r"^Step (\d+) is saved; leaves", run.log(), re.M)
     assert further or int(saved[1]) >= step
   run = start(tmp_path, cache, 2)

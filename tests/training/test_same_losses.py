@@ -52,7 +52,7 @@ def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
     moved = start("moved", **kwargs)
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
-    assert set(moved.end(60)) == {128 + signal.SIGTERM}, moved.log()
+    assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
   moved = start("moved", "--config.parallel=pmap")
   moved.finish()
   assert "Goes on from step" in moved.log()

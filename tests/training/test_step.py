@@ -9,6 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from vidrestore_jax.layers import whole_batch
+from vidrestore_jax.tasks import losses
+from vidrestore_jax.training import sharding
 from vidrestore_jax.training import step as steps
 
 
@@ -108,3 +111,78 @@ def test_randomness_depends_on_seed_and_step_alone():
   assert len(set(draws)) == 3
   _, other = _run([1.0], seed=1)
   assert float(other[0]["draw"]) != draws[0]
+
+
+class Regression:
+  """Mean of (w x + noise of the example - y)^2 over the batch."""
+
+  def init(self, key, batch):
+    return {"w": jnp.zeros(3)}, {"seen": jnp.zeros((), jnp.int32)}
+
+  def loss(self, params, model_state, batch, key, step):
+    noise = jax.vmap(jax.random.normal)(
+        losses.example_keys(key, batch["index"])
+    )
+    error = batch["x"] @ params["w"] + noise - batch["y"]
+    state = {"seen": model_state["seen"] + len(error)}
+    # As whoever computes one part would say of it: which examples it had.
+    indices = jnp.sum(2 ** batch["index"])
+    return jnp.mean(jnp.square(error)), (state, {"indices": indices})
+
+
+def _regression(parts, parallel=None, size=8):
+  generator = np.random.default_rng(0)
+  batch = {
+      "x": generator.normal(size=(size, 3)).astype(np.float32),
+      "y": generator.normal(size=size).astype(np.float32),
+      "index": np.arange(size, dtype=np.int32),
+  }
+  task, tx = Regression(), optax.sgd(0.1)
+  step = functools.partial(
+      steps.train_step, task=task, tx=tx, ema_decay=0.9, accumulate=parts
+  )
+  state = steps.create_state(task, tx, 0, batch, keep_ema=True)
+  if parallel is None:
+    return jax.jit(step)(state, batch)
+  compile_step, place = sharding.PARALLEL[parallel]
+  mesh = sharding.data_mesh(size, jax.devices()[:1], parts=parts)
+  return compile_step(step, mesh)(state, place(batch, mesh))
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("parallel", [None, "jit", "pmap"])
+def test_a_batch_in_parts_makes_the_step_of_the_whole(parts, parallel):
+  whole, expected = _regression(1)
+  state, metrics = _regression(parts, parallel)
+  assert np.abs(whole.params["w"]).min() > 1e-3
+  for found, wanted in (
+      (state.params, whole.params), (state.ema, whole.ema),
+      (metrics["loss"], expected["loss"]),
+      (metrics["grad_norm"], expected["grad_norm"]),
+  ):
+    jax.tree.map(
+        lambda f, w: np.testing.assert_allclose(f, w, 1e-5, 1e-6),
+        found, wanted,
+    )
+  # Every example once, and the model state goes from part to part.
+  assert float(metrics["indices"]) == (2**8 - 1) / parts
+  assert int(state.model_state["seen"]) == 8 and int(state.step) == 1
+
+
+def test_parts_that_a_batch_does_not_have_are_refused():
+  with pytest.raises(ValueError, match="8 does not split into 3 parts"):
+    _regression(3)
+  with pytest.raises(ValueError, match="1 devices in 3 parts each.*=9"):
+    _regression(3, "jit")
+  with pytest.raises(ValueError, match="one part or more.* is 0"):
+    _regression(0, "jit")
+
+
+def test_a_largest_value_has_no_gradient_and_so_goes_over_devices():
+  def loss(w, x):
+    return whole_batch.mean(w * x), whole_batch.largest(w * x)
+
+  run = jax.value_and_grad(loss, has_aux=True)
+  x = jnp.arange(6.0).reshape(2, 3)
+  (_, largest), _ = jax.vmap(run, in_axes=(None, 0), axis_name="data")(2.0, x)
+  np.testing.assert_array_equal(largest, [10.0, 10.0])

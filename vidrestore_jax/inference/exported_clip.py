@@ -36,14 +36,26 @@ def restore(folder, clip, sigma=None):
     float32 `[B, T, H * scale, W * scale, C]`, not clipped.
 
   Raises:
-    ValueError: a clip of integers, or a sigma that the model does not take, or
-      needs.
+    ValueError: not a clip, one of integers or of a size that the step does not
+      take, or a sigma that the model does not take, or needs.
   """
   folder = pathlib.Path(folder)
   card = json.loads((folder / "export.json").read_text())
   if not np.issubdtype(clip.dtype, np.floating):
     raise ValueError(
         f"A clip is float32 in [0, 1], but got {clip.dtype}: divide by 255."
+    )
+  if clip.ndim != 5:
+    raise ValueError(
+        f"A clip is [B, T, H, W, C], but got the shape {clip.shape}."
+    )
+  height, width = clip.shape[2:4]
+  multiple = card["multiple"]  # None where the size is a number.
+  if multiple and (height % multiple or width % multiple):
+    raise ValueError(
+        f"The step takes sides that are multiples of {multiple}, but got"
+        f" {width}x{height}. Pad the clip, or export the model for that size:"
+        f" --size={width}x{height}."
     )
   if (sigma is not None) != ("noise" in card):
     verb = "takes no" if sigma is not None else "needs a"
@@ -75,4 +87,7 @@ def main(noisy, output, sigma=None):
 if __name__ == "__main__":
   if len(sys.argv) not in (3, 4):
     sys.exit(__doc__)
-  main(*sys.argv[1:])
+  try:
+    main(*sys.argv[1:])
+  except (ValueError, OSError) as error:
+    sys.exit(f"error: {error}")

@@ -163,6 +163,7 @@ def lower(
     ) from error
   card = {
       "scale": model.scale,
+      "multiple": model.stride if size is None else None,
       "lag": 0 if model.recurrent else model.radius,
       "border": PAD_MODES[getattr(model, "border", "mirror")],
       "platforms": list(platforms),

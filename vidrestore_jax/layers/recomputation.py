@@ -11,7 +11,8 @@ them; parameters, their names and results are the same under each:
 anew, since a block's last layer need not be.
 
 XLA's CPU backend takes what is computed anew for what it already has, and so
-keeps it; `training.sharding` compiles so that it does not.
+keeps it; `training.sharding.jit` compiles so that it does not. `jax.pmap` takes
+no options of the compiler: there a policy saves nothing on a CPU.
 """
 
 import flax.linen as nn

@@ -28,8 +28,10 @@ def mean(x):
 
 
 def largest(x):
-  """Maximum of all of the batch's `x` `[B, ...]`, a scalar."""
-  return jax.lax.pmax(jnp.max(x), AXIS) if _is_mapped() else jnp.max(x)
+  """Maximum of all of the batch's `x` `[B, ...]`, a scalar without gradient."""
+  # JAX cannot differentiate a maximum over devices.
+  largest = jax.lax.stop_gradient(jnp.max(x))
+  return jax.lax.pmax(largest, AXIS) if _is_mapped() else largest
 
 
 def batch_norm(*, train: bool, epsilon: float, dtype, name: str) -> nn.Module:

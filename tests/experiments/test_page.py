@@ -1,0 +1,177 @@
+"""The page of results: what is read of them, and what comes of it."""
+
+import json
+import pathlib
+import re
+
+import pytest
+from PIL import Image
+
+from experiments.benchmarks import page, plots
+
+ROOT = pathlib.Path(__file__).parents[2]
+RESULTS = ROOT / "experiments" / "results"
+
+
+def _times(median):
+  return {"median_s": median, "min_s": 0.9 * median, "max_s": 1.2 * median}
+
+
+def _run(*rows, **more):
+  machine = {
+      "cpu": "CPU", "cpus": 2, "cards": None, "backend": "cpu",
+      "versions": {"jax": "0.10.2", "torch": "2.13.0+cpu"},
+  }
+  return {"command": [], "machine": machine, "rows": list(rows), **more}
+
+
+def _beside(name, ours, **torch):
+  peers = {f"torch {form}": _times(value) for form, value in torch.items()}
+  return {
+      "name": name, "sides": {"jax": _times(ours), **peers}, "error": 1e-6,
+      "threads": {"torch": 2},
+  }
+
+
+def _point(model, axes, seconds, **more):
+  return {
+      "name": "point", "model": model, "program": "inference", "axes": axes,
+      "size": (90, 160), "small": False, "length": 0, "batch": 1, "devices": 1,
+      "processes": 1,
+      "sides": {"jax": _times(seconds)}, "frames_per_second": 1 / seconds,
+      "peak_rss_bytes": 1e9, **more,
+  }
+
+
+def test_a_comparison_is_with_the_fastest_form_of_pytorch():
+  row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0,
+                compile=0.4)
+  (found,) = page.comparisons(_run(row, {"name": "forward/x", "error": 0.0}))
+  assert found.label == "FastDVDnet window 64x48 float32"
+  assert (found.fastest, found.ratio) == ("compile", 0.8)
+  step = _beside("training/ncfl step float32", 0.5, eager=1.0)
+  step["shape"] = [4, 5, 48, 64, 3]
+  (found,) = page.comparisons(_run(step))
+  assert found.label == "NCFL step 4x5x64x48 float32"
+
+
+def test_sides_whose_outputs_differ_are_not_compared():
+  row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0)
+  run = _run(row | {"ok": False, "error": None})
+  assert not page.comparisons(run)
+  assert "speed" not in page.readme_tables({"inference_x": run})
+  assert f"outputs differ: {row['name']}" in page.render({"inference_x": run})
+
+
+def test_the_machine_and_the_threads_of_either_side_are_named():
+  assert page.machine(_run(), [2]) == (
+      "CPU, 2 processors, PyTorch with 2 threads; jax 0.10.2, torch 2.13.0"
+  )
+  with_card = _run()
+  with_card["machine"]["cards"] = "NVIDIA H200, 580.159.04, 143771 MiB"
+  assert page.machine(with_card).startswith("NVIDIA H200; jax")
+
+
+def test_the_readme_shows_its_models_as_they_run_when_installed():
+  files = {"inference_x": {"runs": [
+      _run(
+          _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0),
+          _beside("inference/vdsr window 64x48 float32", 0.5, eager=1.0),
+      ),
+      _run(_beside("inference/ncfl stream 64x48 float32", 2.0, eager=1.0),
+           malloc={"MALLOC_TRIM_THRESHOLD_": "1"}),
+  ]}}
+  text = page.readme_tables(files)["speed"]
+  assert "FastDVDnet" in text and "vdsr" not in text and "NCFL" not in text
+  assert re.search(r"\| 500 +\| 1000 \(eager\) +\| 2\.00 +\|", text)
+  ((_, rows), (noted, _)) = page.groups(files)
+  assert len(rows) == 2 and noted.endswith("keeps large buffers")
+
+
+def test_growth_is_told_by_axis():
+  rows = [
+      _point("fastdvdnet", ["size", "batch"], 0.25),
+      _point("fastdvdnet", ["batch"], 0.5, batch=2),
+      _point("ncfl", ["size"], 0.125, size=(180, 320)),
+  ]
+  assert page.growth_lines(rows) == [
+      ["", "FastDVDnet, inference", "NCFL, inference"],
+      ["160x90", "250", "–"],
+      ["320x180", "–", "125"],
+      ["batch 1", "250", "–"],
+      ["batch 2", "500", "–"],
+  ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.0029, "2003"), (0.0263, "26.3"), (0.00537, "5.37"),
+                          (0.000123, "0.12")]
+)
+def test_milliseconds_have_three_digits(seconds, text):
+  assert plots.milliseconds(seconds) == text
+
+
+def test_tables_go_between_their_comments():
+  text = "a\n<!-- speed -->\nold\n<!-- /speed -->\nb\n"
+  assert page.into_readme(text, {"speed": "new"}) == (
+      "a\n<!-- speed -->\nnew\n<!-- /speed -->\nb\n"
+  )
+  with pytest.raises(ValueError, match="0 places for the table growth"):
+    page.into_readme(text, {"growth": "new"})
+
+
+def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
+  folder = tmp_path / "results"
+  folder.mkdir()
+  for path in RESULTS.glob("*.json"):
+    (folder / path.name).write_bytes(path.read_bytes())
+  start = {
+      key: 1.0 for key in
+      ("python", "imports", "tracing", "compile", "first", "whole")
+  } | {"programs": 3, "found_compiled": 3}
+  made = {
+      "growth_x": _run(
+          *(_point("ncfl", ["size", "batch", "devices", "length"], n, batch=n,
+                   devices=n, length=n, size=(16 * n, 16)) for n in (1, 2)),
+      ),
+      "startup_x": _run({
+          "name": "demo", "starts": {"first": start, "second": start},
+          "compile_ratio": 0.125,
+      }),
+      "memory_x": _run({"name": "whole", "temp_bytes": 12_345_678.0}),
+  }
+  for stem, content in made.items():
+    (folder / f"{stem}.json").write_text(json.dumps(content))
+  out, pictures = tmp_path / "page.html", tmp_path / "plots"
+  readme = tmp_path / "README.md"
+  readme.write_text(
+      "<!-- speed -->\n<!-- /speed -->\n<!-- growth -->\n<!-- /growth -->\n"
+  )
+  assert page.main([
+      f"--results={folder}", f"--out={out}", f"--plots={pictures}",
+      f"--readme={readme}",
+  ]) == 0
+  said = capsys.readouterr().out
+  assert "ffmpeg_filters.json: of no benchmark" in said
+  text = out.read_text()
+  for heading in (
+      "Beside PyTorch", "Growth", "Starts", "Memory of a training step",
+      "Restoring a video", "Reading data",
+  ):
+    assert f"<h2>{heading}</h2>" in text
+  assert "FastDVDnet window 854x480 bfloat16" in text and "12 %" in text
+  # Nothing is fetched: every picture is in it.
+  assert set(re.findall(r'(?:src|srcset|href)="(.)', text)) <= {"d", "#"}
+  assert {path.name for path in pictures.iterdir()} == {
+      "speed.png", "growth.png"
+  }
+  for path in pictures.iterdir():
+    assert path.stat().st_size < 60_000
+    assert Image.open(path).size[0] == 840
+  text = readme.read_text()
+  assert "NVIDIA H200; jax" in text and "whole networks in float32" in text
+
+
+def test_a_folder_without_results_is_told(tmp_path, capsys):
+  assert page.main([f"--results={tmp_path}"]) == 2
+  assert "inference_*.json" in capsys.readouterr().err
