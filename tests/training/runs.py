@@ -98,7 +98,7 @@ class Run:
       with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
-  def end(self, seconds: float = 300) -> list[int]:
+  def end(self, seconds: float = 900) -> list[int]:
     """Exit statuses of all processes, once none is left of their groups.
 
     Args:
