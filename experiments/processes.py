@@ -119,6 +119,8 @@ def ending_together():
   """
   try:
     yield
+  # A lost process has no class of error of its own (RuntimeError, Orbax'
+  # ValueError): its words tell, and all else is raised again.
   except Exception as error:
     if not sharding.lost_others(error):
       raise

@@ -44,7 +44,6 @@ import os
 # PyTorch shares the card: JAX must not take most of its memory at once.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-import argparse
 import dataclasses
 import functools
 import sys
@@ -403,10 +402,7 @@ def run(arguments) -> dict:
   for part in parts:
     check_choice("--only", part, PARTS)
   commands.check_json(arguments.json)
-  if arguments.repeats < 2:
-    raise ValueError(
-        f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
-    )
+  measuring.check_least(arguments, repeats=2)
   if arguments.nocompile:
     parts = [part for part in parts if part != "compiled"]
   sizes = SMALL if arguments.small else Sizes()
@@ -436,26 +432,12 @@ def run(arguments) -> dict:
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status, 1 where a row failed."""
-  typed = sys.argv[1:] if argv is None else argv
-  parser = argparse.ArgumentParser(
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
-  parser.add_argument("--json", default=None, metavar="OUT")
-  parser.add_argument("--budget", type=float, default=570, metavar="SECONDS")
+  parser = measuring.parser("accelerator", __doc__, budget=570, repeats=15)
   parser.add_argument("--only", default="", metavar="PART[,PART...]")
-  parser.add_argument("--repeats", type=int, default=15)
   parser.add_argument("--small", action="store_true")
   parser.add_argument("--notorch", action="store_true")
   parser.add_argument("--nocompile", action="store_true")
-  arguments = parser.parse_args(typed)
-  arguments.command = [
-      "python", "-m", "experiments.benchmarks.accelerator", *typed
-  ]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ no faster, and the row shows what splitting costs. Points that the budget leaves
 no time for are named as skipped. --small runs tiny networks on few points.
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -41,9 +40,8 @@ import jax
 import optax
 
 from experiments import commands
-from experiments.benchmarks import accelerator, measuring, subjects
+from experiments.benchmarks import measuring, subjects
 from vidrestore_jax.inference import streaming
-from vidrestore_jax.shapes import check_choice
 from vidrestore_jax.training import sharding
 from vidrestore_jax.training import step as training
 
@@ -166,7 +164,7 @@ def measured(
   point = Point(**json.loads(settings))
   if point.processes > 1:
     jax.distributed.initialize(address, point.processes, int(index))
-  arguments = getattr(accelerator.SMALL, point.model) if point.small else ()
+  arguments = subjects.TINY[point.model] if point.small else ()
   model, variables = subjects.build(point.model, arguments, "float32")
   if point.program == "training":
     call, about = _step(point, model, variables)
@@ -340,17 +338,10 @@ def title(point: Point) -> str:
 def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
   commands.check_json(arguments.json)
-  chosen = {}
-  for option, allowed in (
-      ("models", _MODELS), ("programs", tuple(_PLANS)), ("axes", _AXES)
-  ):
-    chosen[option] = tuple(filter(None, getattr(arguments, option).split(",")))
-    for name in chosen[option]:
-      check_choice(f"--{option}", name, allowed)
-  if arguments.repeats < 2:
-    raise ValueError(
-        f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
-    )
+  chosen = measuring.choices(
+      arguments, models=_MODELS, programs=tuple(_PLANS), axes=_AXES
+  )
+  measuring.check_least(arguments, repeats=2)
   about = {"command": arguments.command, **measuring.surroundings()}
   report = measuring.Report(
       arguments.json, arguments.budget, about, arguments.repeats
@@ -369,25 +360,12 @@ def run(arguments) -> dict:
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status, 1 where a point failed."""
-  typed = sys.argv[1:] if argv is None else argv
-  parser = argparse.ArgumentParser(
-      prog="python -m experiments.benchmarks.growth",
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
+  parser = measuring.parser("growth", __doc__, budget=2400, repeats=5)
   parser.add_argument("--models", default=",".join(_MODELS), metavar="LIST")
   parser.add_argument("--programs", default=",".join(_PLANS), metavar="LIST")
   parser.add_argument("--axes", default=",".join(_AXES), metavar="LIST")
-  parser.add_argument("--repeats", type=int, default=5)
-  parser.add_argument("--budget", type=float, default=2400, metavar="SECONDS")
   parser.add_argument("--small", action="store_true")
-  parser.add_argument("--json", default=None, metavar="OUT")
-  arguments = parser.parse_args(typed)
-  arguments.command = ["python", "-m", "experiments.benchmarks.growth", *typed]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
   python -m experiments.benchmarks.inference [--models=LIST] \\
       [--sizes=640x360,854x480] [--programs=window,stream,clip,flow] \\
       [--forms=float32] [--torch=eager,channels_last,compile] [--threads=2] \\
-      [--repeats=10] [--row-seconds=60] [--budget=3600] [--small] [--json=OUT]
+      [--repeats=10] [--row-seconds=60] [--budget=7200] [--small] [--json=OUT]
 
 The same weights on both sides, drawn at random, whose outputs are compared
 first: in float32 they are at most 1e-4 apart, in units of the largest value
@@ -35,13 +35,11 @@ MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184; the JSON
 says what was set.
 """
 
-import argparse
 import sys
 
 from experiments import commands
 from experiments.benchmarks import beside_torch, measuring, subjects, twins
 from vidrestore_jax import models
-from vidrestore_jax.shapes import check_choice
 
 _TORCH = ("eager", "channels_last", "compile")
 _FIRST = ("fastdvdnet", "ncfl_noq", "ncfl")  # What the budget is for.
@@ -55,19 +53,12 @@ def run(arguments) -> dict:
   sizes = [  # (height, width)
       commands.parse_size(size)[::-1] for size in arguments.sizes.split(",")
   ]
-  chosen = {}
-  for option, allowed in (
-      ("models", MODELS), ("programs", tuple(beside_torch.PROGRAMS)),
-      ("forms", subjects.FORMS), ("torch", _TORCH),
-  ):
-    chosen[option] = tuple(filter(None, getattr(arguments, option).split(",")))
-    for name in chosen[option]:
-      check_choice(f"--{option}", name, allowed)
+  chosen = measuring.choices(
+      arguments, models=MODELS, programs=tuple(beside_torch.PROGRAMS),
+      forms=subjects.FORMS, torch=_TORCH,
+  )
   commands.check_json(arguments.json)
-  if arguments.repeats < 2:
-    raise ValueError(
-        f"--repeats is at least 2, for a spread, but is {arguments.repeats}."
-    )
+  measuring.check_least(arguments, repeats=2)
   measuring.bind_threads(arguments.threads)
   peer = None
   if chosen["torch"]:
@@ -97,12 +88,7 @@ def run(arguments) -> dict:
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status, 1 where outputs differ."""
-  typed = sys.argv[1:] if argv is None else argv
-  parser = argparse.ArgumentParser(
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
+  parser = measuring.parser("inference", __doc__, budget=7200, repeats=10)
   parser.add_argument("--models", default=",".join(MODELS), metavar="LIST")
   parser.add_argument("--sizes", default="640x360,854x480", metavar="LIST")
   parser.add_argument(
@@ -111,18 +97,9 @@ def main(argv=None) -> int:
   parser.add_argument("--forms", default="float32", metavar="LIST")
   parser.add_argument("--torch", default=",".join(_TORCH), metavar="LIST")
   parser.add_argument("--threads", type=int, default=2)
-  parser.add_argument("--repeats", type=int, default=10)
   parser.add_argument("--row-seconds", type=float, default=60)
-  parser.add_argument("--budget", type=float, default=3600, metavar="SECONDS")
   parser.add_argument("--small", action="store_true")
-  parser.add_argument("--json", default=None, metavar="OUT")
-  arguments = parser.parse_args(typed)
-  arguments.command = [
-      "python", "-m", "experiments.benchmarks.inference", *typed
-  ]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Imports nothing but jax, numpy and, if it is there, torch, so that it runs on an
 accelerator where nothing else is installed.
 """
 
+import argparse
 import contextlib
 import importlib.metadata
 import math
@@ -13,6 +14,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ import jax
 import numpy as np
 
 from experiments import commands, tracing
+from vidrestore_jax.shapes import check_choice
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
@@ -108,6 +111,74 @@ def surroundings() -> dict:
   print(about["machine"]["devices"])
   print(about["machine"]["versions"], flush=True)
   return about
+
+
+# The command line
+
+
+def parser(name: str, text: str, *, budget: float, repeats: int | None):
+  """A benchmark's parser, with the options that all of them have.
+
+  Args:
+    name: of its module.
+    text: what it does.
+    budget: seconds after which no further row begins.
+    repeats: how often a side is timed; None where that is no option.
+  """
+  found = argparse.ArgumentParser(
+      prog=f"python -m experiments.benchmarks.{name}",
+      description=text,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+  )
+  if repeats is not None:
+    found.add_argument("--repeats", type=int, default=repeats)
+  found.add_argument("--budget", type=float, default=budget, metavar="SECONDS")
+  found.add_argument("--json", default=None, metavar="OUT")
+  return found
+
+
+def command(parser, run: Callable, argv=None) -> int:
+  """Runs a benchmark; returns its exit status, 1 where a row failed.
+
+  Args:
+    parser: of its options.
+    run: what they ask for, to what the JSON holds; the options have `command`,
+      what was typed.
+    argv: the options; None: those of this process.
+  """
+  typed = sys.argv[1:] if argv is None else argv
+  arguments = parser.parse_args(typed)
+  arguments.command = [*parser.prog.split(), *typed]
+  content = {}
+  status = commands.run(lambda: content.update(run(arguments)))
+  return status or (1 if content.get("failed") else 0)
+
+
+def choices(arguments, **allowed) -> dict[str, tuple[str, ...]]:
+  """{option: the names that it lists}, of options that list names.
+
+  Args:
+    arguments: of the command line.
+    **allowed: what each may list.
+
+  Raises:
+    ValueError: another name.
+  """
+  found = {}
+  for option, names in allowed.items():
+    found[option] = tuple(filter(None, getattr(arguments, option).split(",")))
+    for name in found[option]:
+      check_choice(f"--{option}", name, names)
+  return found
+
+
+def check_least(arguments, **least):
+  """ValueError where an option is less than it may be."""
+  for option, bound in least.items():
+    given = getattr(arguments, option)
+    if given < bound:
+      raise ValueError(f"--{option} is at least {bound}, but is {given}.")
 
 
 # Errors

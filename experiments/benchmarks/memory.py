@@ -28,7 +28,6 @@ share of `none` each takes, and names the least of memory at under 1.4 times the
 time. --small runs tiny networks, to try the script.
 """
 
-import argparse
 import contextlib
 import ctypes
 import functools
@@ -320,9 +319,7 @@ def table(rows: list[dict]) -> str:
 
 def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
-  named = list(filter(None, arguments.models.split(",")))
-  for name in named:
-    check_choice("--models", name, _MODELS)
+  named = measuring.choices(arguments, models=_MODELS)["models"]
   measuring.bind_threads(arguments.threads)
   usual = _DEFAULTS.get(jax.default_backend(), _DEFAULTS[None])
   size = arguments.size or usual["size"]
@@ -335,12 +332,7 @@ def run(arguments) -> dict:
           f"--policies: {text} splits a batch of {batch} into"
           f" {policy.accumulate} parts. Use another --batch."
       )
-  for option, least in (("frames", 1), ("repeats", 2)):
-    if getattr(arguments, option) < least:
-      raise ValueError(
-          f"--{option} is at least {least}, but is"
-          f" {getattr(arguments, option)}."
-      )
+  measuring.check_least(arguments, frames=1, repeats=2)
   commands.check_json(arguments.json)
   report = measuring.Report(
       arguments.json,
@@ -386,26 +378,15 @@ def main(argv=None) -> int:
   if typed[:1] == [_SPEC]:
     serve(json.loads(typed[1]))
     return 0
-  parser = argparse.ArgumentParser(
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
+  parser = measuring.parser("memory", __doc__, budget=3600, repeats=5)
   parser.add_argument("--models", default=",".join(_MODELS), metavar="LIST")
   parser.add_argument("--policies", default=None, metavar="LIST")
   parser.add_argument("--size", type=int, default=None, metavar="PIXELS")
   parser.add_argument("--batch", type=int, default=None)
   parser.add_argument("--frames", type=int, default=5)
   parser.add_argument("--threads", type=int, default=2)
-  parser.add_argument("--repeats", type=int, default=5)
-  parser.add_argument("--budget", type=float, default=3600, metavar="SECONDS")
   parser.add_argument("--small", action="store_true")
-  parser.add_argument("--json", default=None, metavar="OUT")
-  arguments = parser.parse_args(typed)
-  arguments.command = ["python", "-m", "experiments.benchmarks.memory", *typed]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, typed)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ of the first one's compile time; the exit status is 1 where it does not.
 
 # A file of configs as well, and what the processes run: standard library only,
 # and all else where it is used, so that no import escapes the clock.
-import argparse
 import builtins
 import importlib
 import json
@@ -271,14 +270,10 @@ def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
   from experiments import commands
   from experiments.benchmarks import measuring, restore_speed
-  from vidrestore_jax.shapes import check_choice
 
   commands.check_json(arguments.json)
-  cases = list(filter(None, arguments.cases.split(",")))
-  for name in cases:
-    check_choice("--cases", name, _CASES)
-  if arguments.repeats < 1:
-    raise ValueError(f"--repeats is 1 or more, but got {arguments.repeats}.")
+  cases = measuring.choices(arguments, cases=tuple(_CASES))["cases"]
+  measuring.check_least(arguments, repeats=1)
   about = {"command": arguments.command, **measuring.surroundings()}
   report = measuring.Report(arguments.json, arguments.budget, about)
   with tempfile.TemporaryDirectory() as data:
@@ -304,26 +299,11 @@ def run(arguments) -> dict:
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status, 1 where a start is slow."""
-  from experiments import commands
+  from experiments.benchmarks import measuring
 
-  typed = sys.argv[1:] if argv is None else argv
-  parser = argparse.ArgumentParser(
-      prog="python -m experiments.benchmarks.startup",
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
+  parser = measuring.parser("startup", __doc__, budget=900, repeats=3)
   parser.add_argument("--cases", default=",".join(_CASES), metavar="LIST")
-  parser.add_argument("--repeats", type=int, default=3)
-  parser.add_argument("--budget", type=float, default=900, metavar="SECONDS")
-  parser.add_argument("--json", default=None, metavar="OUT")
-  arguments = parser.parse_args(typed)
-  arguments.command = [
-      "python", "-m", "experiments.benchmarks.startup", *typed
-  ]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ form of PyTorch over ours: above 1, ours is faster.
 gives PyTorch as many threads. --small runs tiny networks, to try the script.
 """
 
-import argparse
 import sys
 
 from experiments import commands
 from experiments.benchmarks import beside_torch, measuring, subjects
-from vidrestore_jax.shapes import check_choice
 
 _MODELS = ("fastdvdnet", "ncfl")
 _TORCH = ("eager", "channels_last", "compile")
@@ -30,19 +28,10 @@ _TORCH = ("eager", "channels_last", "compile")
 
 def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
-  chosen = {}
-  for option, allowed in (
-      ("models", _MODELS), ("forms", subjects.FORMS), ("torch", _TORCH)
-  ):
-    chosen[option] = tuple(filter(None, getattr(arguments, option).split(",")))
-    for name in chosen[option]:
-      check_choice(f"--{option}", name, allowed)
-  for option, least in (("batch", 1), ("side", 32), ("repeats", 2)):
-    if getattr(arguments, option) < least:
-      raise ValueError(
-          f"--{option} is at least {least}, but is"
-          f" {getattr(arguments, option)}."
-      )
+  chosen = measuring.choices(
+      arguments, models=_MODELS, forms=subjects.FORMS, torch=_TORCH
+  )
+  measuring.check_least(arguments, batch=1, side=32, repeats=2)
   commands.check_json(arguments.json)
   measuring.bind_threads(arguments.threads)
   peer = None
@@ -66,29 +55,15 @@ def run(arguments) -> dict:
 
 def main(argv=None) -> int:
   """Runs the command; returns its exit status, 1 where the sides differ."""
-  typed = sys.argv[1:] if argv is None else argv
-  parser = argparse.ArgumentParser(
-      description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-  )
+  parser = measuring.parser("training", __doc__, budget=1800, repeats=7)
   parser.add_argument("--models", default=",".join(_MODELS), metavar="LIST")
   parser.add_argument("--batch", type=int, default=4)
   parser.add_argument("--side", type=int, default=96)
   parser.add_argument("--forms", default="float32", metavar="LIST")
   parser.add_argument("--torch", default=",".join(_TORCH), metavar="LIST")
   parser.add_argument("--threads", type=int, default=2)
-  parser.add_argument("--repeats", type=int, default=7)
-  parser.add_argument("--budget", type=float, default=1800, metavar="SECONDS")
   parser.add_argument("--small", action="store_true")
-  parser.add_argument("--json", default=None, metavar="OUT")
-  arguments = parser.parse_args(typed)
-  arguments.command = [
-      "python", "-m", "experiments.benchmarks.training", *typed
-  ]
-  content = {}
-  status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  return measuring.command(parser, run, argv)
 
 
 if __name__ == "__main__":

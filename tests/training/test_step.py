@@ -127,7 +127,9 @@ class Regression:
     state = {"seen": model_state["seen"] + len(error)}
     # As whoever computes one part would say of it: which examples it had.
     indices = jnp.sum(2 ** batch["index"])
-    return jnp.mean(jnp.square(error)), (state, {"indices": indices})
+    return jnp.mean(jnp.square(error)), (
+        state, {"indices": indices, "index_max": jnp.max(batch["index"])}
+    )
 
 
 def _regression(parts, parallel=None, size=8):
@@ -166,6 +168,7 @@ def test_a_batch_in_parts_makes_the_step_of_the_whole(parts, parallel):
     )
   # Every example once, and the model state goes from part to part.
   assert float(metrics["indices"]) == (2**8 - 1) / parts
+  assert int(metrics["index_max"]) == 7
   assert int(state.model_state["seen"]) == 8 and int(state.step) == 1
 
 

@@ -147,7 +147,8 @@ def gradients(task, state: TrainState, batch, key, parts: int = 1):
   gradients is that of the batch to rounding, since losses are means over
   examples, and noise is an example's own. What is taken over a batch is taken
   over each part in turn: statistics of batch normalisation, which so move
-  `parts` times, and the guard of distillation. Metrics are the parts' means.
+  `parts` times, and the guard of distillation. Metrics are the means of the
+  parts' (of a PSNR too), those named `*_max` the largest.
 
   Args:
     task: gives the loss.
@@ -189,7 +190,11 @@ def gradients(task, state: TrainState, batch, key, parts: int = 1):
       unroll=jax.default_backend() == "cpu",
   )
   loss, grads = jax.tree.map(lambda leaf: leaf / parts, total)
-  return loss, grads, model_state, jax.tree.map(jnp.mean, metrics)
+  metrics = {
+      name: (jnp.max if name.endswith("_max") else jnp.mean)(values)
+      for name, values in metrics.items()
+  }
+  return loss, grads, model_state, metrics
 
 
 def _split(array, parts: int):
