@@ -171,7 +171,8 @@ def test_a_kill_before_the_guard_changes_nothing(
     return call
 
   with monkeypatch.context() as context:
-    context.setattr(sharding, "jit_step", dying)
+    how = (dying, sharding.to_devices)
+    context.setitem(sharding.PARALLEL, "jit", how)
     with pytest.raises(KilledError):
       run("killed")
   # The teacher is in the checkpoint: its folder is needed no more.
