@@ -54,6 +54,23 @@ def count_jaxpr_macs(jaxpr) -> collections.Counter:
   return _count(jaxpr.jaxpr, "")
 
 
+def equations(jaxpr):
+  """Every equation of a program, those of its inner programs too."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for inner in _inner_jaxprs(equation):
+      yield from equations(inner)
+
+
+def convolution_dtypes(fn, *args) -> list[str]:
+  """In what `fn(*args)` convolves, in order."""
+  return [
+      equation.outvars[0].aval.dtype.name
+      for equation in equations(jax.make_jaxpr(fn)(*args).jaxpr)
+      if equation.primitive.name == "conv_general_dilated"
+  ]
+
+
 def _count(jaxpr, stack: str) -> collections.Counter:
   counts = collections.Counter()
   for eqn in jaxpr.eqns:

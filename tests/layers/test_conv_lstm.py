@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import tracing
 from vidrestore_jax.layers.conv_lstm import ConvLSTM, State
 
 FAST = {"xla_backend_optimization_level": 0}
@@ -135,9 +136,5 @@ def test_gates_and_cell_stay_float32_where_convolutions_do_not():
   results = jax.eval_shape(layer.apply, variables, x)
   leaves = jax.tree.leaves((variables, results))
   assert {leaf.dtype.name for leaf in leaves} == {"float32"}
-  convolutions = [
-      eqn.outvars[0].aval.dtype.name
-      for eqn in jax.make_jaxpr(layer.apply)(variables, x).eqns
-      if eqn.primitive.name == "conv_general_dilated"
-  ]
+  convolutions = tracing.convolution_dtypes(layer.apply, variables, x)
   assert set(convolutions) == {"bfloat16"}

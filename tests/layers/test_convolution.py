@@ -16,6 +16,7 @@ from vidrestore_jax.layers.convolution import (
     SubPixelConv,
     TransposedConv,
     WideTransposedConv,
+    convolve,
 )
 from vidrestore_jax.layers.residual import ResBlock
 
@@ -150,3 +151,42 @@ def test_wide_transposed_convolution_equals_its_definition(stride):
       expected[:, top : top + 9, left : left + 9] += block
   expected = expected[:, 4:-4, 4:-4] + np.arange(3.0)
   np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding"),
+    [
+        ((3, 3, 5, 4), ((1, 1), (1, 1))),
+        ((3, 3, 4, 20), ((1, 1), (1, 1))),
+        ((3, 3, 40, 3), ((1, 1), (1, 1))),
+        ((7, 7, 6, 2), ((3, 3), (3, 3))),
+        ((2, 1, 5, 7), ((0, 1), (0, 0))),
+        ((5, 5, 3, 1), ((0, 0), (2, 1))),
+    ],
+)
+def test_few_outputs_have_the_value_and_derivatives_of_a_convolution(
+    shape, padding
+):
+  keys = jax.random.split(jax.random.key(0), 5)
+  x = jax.random.normal(keys[0], (2, 9, 12, shape[2]))
+  kernel = jax.random.normal(keys[1], shape)
+  change = jax.random.normal(keys[2], x.shape), jax.random.normal(
+      keys[3], shape
+  )
+
+  def plain(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+  def ours(x, kernel):
+    return convolve(x, kernel, padding=padding)
+
+  def all_of(function):
+    y, along = jax.jvp(function, (x, kernel), change)
+    _, pull = jax.vjp(function, x, kernel)
+    return y, along, *pull(jax.random.normal(keys[4], y.shape))
+
+  pairs = zip(*(jax.jit(all_of, static_argnums=0)(f) for f in (ours, plain)))
+  for found, wanted in pairs:
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)

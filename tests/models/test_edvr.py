@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import complexity
+from experiments import complexity, tracing
 from tests.models import measures
 from vidrestore_jax import models
 from vidrestore_jax.layers.resample import bicubic_resize, upsample_bilinear
@@ -110,12 +110,7 @@ def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32():
   shapes = measures.shapes(model)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes)} == {"float32"}
   window = jax.ShapeDtypeStruct((1, 3, 8, 8, 3), np.float32)
-  jaxpr = jax.make_jaxpr(model.apply)(shapes, window)
-  convolutions = [
-      eqn.outvars[0].aval.dtype.name
-      for eqn in jaxpr.eqns
-      if eqn.primitive.name == "conv_general_dilated"
-  ]
+  convolutions = tracing.convolution_dtypes(model.apply, shapes, window)
   # Of each frame's features, of PCD, of TSA and behind it.
   assert convolutions == (7 + 16 + 13 + 6) * ["bfloat16"]
   restored = jax.eval_shape(model.apply, shapes, window)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import tracing
 from vidrestore_jax import models
 from vidrestore_jax.models import fastdvdnet
 
@@ -175,25 +176,16 @@ def test_bfloat16_computes_in_it_and_keeps_statistics_in_float32():
   noise = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), window, noise)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes)} == {"float32"}
-  (restored, changed), jaxpr = (
-      function(
-          lambda *a: model.apply(*a, train=True, mutable=["batch_stats"])
-      )(shapes, window, noise)
-      for function in (
-          lambda f: lambda *a: jax.eval_shape(f, *a),
-          lambda f: lambda *a: jax.make_jaxpr(f)(*a),
-      )
-  )
+
+  def run(*args):
+    return model.apply(*args, train=True, mutable=["batch_stats"])
+
+  restored, changed = jax.eval_shape(run, shapes, window, noise)
   assert restored.frames.dtype == np.float32
   assert {leaf.dtype.name for leaf in jax.tree.leaves(changed)} == {"float32"}
-  convolutions = [
-      eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated"
-  ]
+  convolutions = tracing.convolution_dtypes(run, shapes, window, noise)
   # Sixteen and the two that the groups add, for each of four blocks.
-  assert len(convolutions) == 4 * 18
-  assert {eqn.outvars[0].aval.dtype.name for eqn in convolutions} == {
-      "bfloat16"
-  }
+  assert convolutions == 4 * 18 * ["bfloat16"]
 
 
 def test_inputs_that_do_not_suit_are_named(variables):

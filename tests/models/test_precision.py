@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend import core
 
+from experiments import tracing
 from experiments.benchmarks import subjects
 from tests.models import tiny
 from vidrestore_jax import models
@@ -22,18 +22,6 @@ EXACT = {
     "rsqrt", "sqrt", "tanh",
 }  # fmt: skip
 FEW = 4  # Frames, or the pixels of a cell: such a sum loses little.
-
-
-def equations(jaxpr):
-  """Every equation of a program, those of its inner programs too."""
-  for equation in jaxpr.eqns:
-    yield equation
-    for inner in jax.tree.leaves(
-        list(equation.params.values()),
-        is_leaf=lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr)),
-    ):
-      if isinstance(inner, (core.Jaxpr, core.ClosedJaxpr)):
-        yield from equations(getattr(inner, "jaxpr", inner))
 
 
 def summed(equation) -> int:
@@ -56,7 +44,7 @@ def program(name):
 def test_statistics_entropy_and_sums_are_float32(name):
   jaxpr, _ = program(name)
   found = {"convolutions": 0}
-  for equation in equations(jaxpr.jaxpr):
+  for equation in tracing.equations(jaxpr.jaxpr):
     kind = equation.primitive.name
     if not any(
         getattr(var.aval, "dtype", None) == jnp.bfloat16
