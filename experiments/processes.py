@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vidrestore_jax.training import sharding
+
 # Seconds without a sign of life after which a process counts as gone. Gloo
 # notices at once; NCCL and TPUs wait for it, and JAX would give it 100.
 _HEARTBEAT = 60
@@ -117,10 +119,10 @@ def ending_together():
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    reason = str(error).splitlines()[0]
-    if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in reason:
+  except Exception as error:
+    if not sharding.lost_others(error):
       raise
+    reason = str(error).splitlines()[0]
     print(
         f"error: process {jax.process_index()} lost the others of this run; the"
         " log of the one that ended first says why. Start all of them again:"

@@ -21,9 +21,11 @@ print(found.count("/jax/compilation_cache/cache_hits") > 0)
 
 def _run(*arguments):
   """Whether a process finds its program compiled."""
+  env = dict(os.environ)
+  del env["JAX_COMPILATION_CACHE_DIR"]  # Which other tests have filled.
   done = subprocess.run(
       [sys.executable, "-c", _PROGRAM, *arguments],
-      capture_output=True, text=True, check=True, env=dict(os.environ),
+      capture_output=True, text=True, check=True, env=env,
   )
   return done.stdout.split()[-1] == "True"
 

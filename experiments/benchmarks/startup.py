@@ -245,7 +245,9 @@ def _start(case, data, out, programs) -> dict:
       capture_output=True, text=True, check=False,
   )
   if done.returncode:
-    raise RuntimeError(f"{' '.join(case)} failed: {done.stderr[-2000:]}")
+    raise RuntimeError(
+        f"{' '.join(case)} ended with {done.returncode}: {done.stderr[-2000:]}"
+    )
   return json.loads(told.read_text())
 
 

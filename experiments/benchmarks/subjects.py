@@ -150,14 +150,15 @@ def inputs(model, size, *, batch=1, frames=None):
     frames = 1 if model.recurrent else 2 * model.radius + 1
   generator = np.random.default_rng(0)
   height, width = padded(model, size)
-  # Shapes of some pixels that move by one each frame, under noise.
+  # Shapes of some pixels that move by one each frame, to and fro, under noise.
   channels = getattr(model, "channels", 3)
   coarse = generator.random(
       (batch, 1, height // 4 + 4, width // 4 + 4, channels)
   )
   clean = coarse.repeat(4, 2).repeat(4, 3)
+  shifts = [min(t % 32, 32 - t % 32) for t in range(frames)]
   clip = np.concatenate(
-      [clean[:, :, t : t + height, t : t + width] for t in range(frames)], 1
+      [clean[:, :, t : t + height, t : t + width] for t in shifts], 1
   )
   clip = clip + _SIGMA * generator.standard_normal(clip.shape)
   noise = None

@@ -20,6 +20,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from vidrestore_jax.training import sharding
+
 
 class Checkpoints:
   """The checkpoints of one run: the newest few, and the best by a metric."""
@@ -232,6 +234,8 @@ class Checkpoints:
 
   def _set_aside(self, step: int, reason) -> bool:
     """Renames a damaged checkpoint, so that its step can be saved again."""
+    if isinstance(reason, Exception) and sharding.lost_others(reason):
+      raise reason  # The checkpoint may be whole.
     path = self._directory / str(step)
     aside = path.with_name(f"{step}.damaged")
     reason = " ".join(str(reason).split())[:200] or type(reason).__name__

@@ -170,6 +170,16 @@ def _as_global(x, mesh: Mesh):
   )
 
 
+def lost_others(error: Exception) -> bool:
+  """Whether an error says that another process of this run is gone.
+
+  It comes as RuntimeError from a step, and as ValueError from what Orbax asks
+  of the others.
+  """
+  signs = ("Gloo", "NCCL", "heartbeat", "oordination service", "Barrier")
+  return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
+
+
 def any_process(mesh: Mesh):
   """Makes processes agree, without waiting for each other.
 
