@@ -46,7 +46,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import optax
 
-from experiments import commands, evaluation
+from experiments import commands
 from experiments.benchmarks import measuring, subjects
 from vidrestore_jax import models
 from vidrestore_jax.layers.recomputation import POLICIES
@@ -290,8 +290,22 @@ def leanest(rows: list[dict]) -> dict | None:
   return min(fast, key=lambda row: row["program_bytes"], default=None)
 
 
-def table(rows: list[dict]) -> str:
-  """What the rows say, in Markdown."""
+def title(rows: list[dict]) -> str:
+  """What the rows of one model are of, in words."""
+  row = rows[0]
+  small = "tiny " * row["small"]
+  return (
+      f"{small}{row['model']}, {row['batch']} clips of {row['frames']} frames,"
+      f" {row['size']}x{row['size']}"
+  )
+
+
+def lines(rows: list[dict]) -> list[list[str]]:
+  """What the rows of one model say, as cells, of which the first are the head.
+
+  Args:
+    rows: of a report, those that were measured.
+  """
 
   def mebibytes(row, kind):
     if row.get(f"{kind}_bytes") is None:
@@ -303,10 +317,10 @@ def table(rows: list[dict]) -> str:
     ]
 
   head = ["policy", "program MiB", "of none", "measured MiB", "of none"]
-  cells = [[*head, "step s", "min to max", "of none", "compile s"]]
+  found = [[*head, "step s", "min to max", "of none", "compile s"]]
   for row in rows:
     times = row["sides"][row["policy"]]
-    cells.append([
+    found.append([
         row["policy"],
         *mebibytes(row, "program"),
         *mebibytes(row, "measured"),
@@ -315,7 +329,15 @@ def table(rows: list[dict]) -> str:
         f"{row['ratio']:.2f}",
         f"{row['compile_s']:.0f}",
     ])
-  return evaluation.markdown(cells)
+  return found
+
+
+def markdown(rows: list[dict]) -> str:
+  """The same as a table; imports nothing that an accelerator may lack."""
+  head, *body = lines(rows)
+  return "\n".join(
+      f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body)
+  )
 
 
 def run(arguments) -> dict:
@@ -369,14 +391,14 @@ def run(arguments) -> dict:
     least = leanest(rows)
     if least:
       report.content["leanest"][name] = least["policy"]
-    tables.append((
-        f"{name}, {batch} clips of {spec['frames']} frames, {size}x{size}",
-        table(rows),
-        f"leanest at under {_TIME} times the time:"
-        f" {least['policy'] if least else 'none'}",
-    ))
+    if rows:
+      tables += [title(rows), markdown(rows)]
+    if least:
+      tables.append(
+          f"Leanest at under {_TIME} times the time: {least['policy']}."
+      )
   report.write()
-  print("\n" + "\n\n".join("\n\n".join(parts) for parts in tables))
+  print("\n" + "\n\n".join(tables))
   return report.content
 
 
