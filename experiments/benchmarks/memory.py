@@ -17,10 +17,10 @@ accelerator it is the default. Two numbers:
   program   what the compiled program says itself that it needs: arguments,
             results and temporaries, what is donated counted once
   measured  on a CPU, by how much the resident memory of a process that does
-            nothing else grows from before there is a state to its peak in three
-            steps; compiling takes more, and is not in it. On an accelerator,
-            the most that JAX held there in such a process, which is also what
-            its choice of algorithms took
+            nothing else grows to its peak in three steps, from when there is no
+            state; it has compiled and run a step before, and what that took is
+            not in it. On an accelerator, the most that JAX has held there in
+            such a process, the choice of algorithms included
 
 Each policy has a process of its own; for the clock it takes turns with that of
 `none`, so that what else the machine does befalls both. The table says what
@@ -141,13 +141,19 @@ def serve(spec: dict):
   )
   print(json.dumps(about), flush=True)
 
+  batch = sharding.to_devices(batch, mesh)
+
+  def steps(count):
+    state = sharding.replicate(start(variables), mesh)
+    for _ in range(count):
+      state, metrics = jax.block_until_ready(program(state, batch))
+    return state, metrics
+
+  steps(1)  # Leaves what the runtime keeps for itself.
   gc.collect()
   _return_freed_memory()
   meter = _Resident() if jax.default_backend() == "cpu" else _Allocated()
-  state = sharding.replicate(start(variables), mesh)
-  batch = sharding.to_devices(batch, mesh)
-  for _ in range(3):
-    state, metrics = jax.block_until_ready(program(state, batch))
+  state, metrics = steps(3)
   measured = meter.read() | {"loss": float(metrics["loss"])}
   print(json.dumps(measured), flush=True)
   for _ in sys.stdin:
