@@ -45,6 +45,19 @@ def test_load_gives_back_what_was_saved(folder, variables):
   jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
+def test_what_training_recomputed_is_not_of_a_released_model(
+    tmp_path, variables
+):
+  path = tmp_path / "model"
+  kwargs = TINY | {"remat": "block"}
+  released.save(path, name="spynet", kwargs=kwargs, variables=variables)
+  card = json.loads((path / released.CARD).read_text())
+  assert set(card["kwargs"]) == set(TINY)
+  card["kwargs"]["remat"] = False  # As it was said before it had names.
+  (path / released.CARD).write_text(json.dumps(card))
+  assert vidrestore_jax.load(path)[0] == models.build("spynet", **TINY)
+
+
 def test_the_statistics_of_a_normalisation_belong_to_a_model(tmp_path):
   kwargs = dict(widths=(2, 2, 2), interm=1, noise_map=False)
   model = models.build("fastdvdnet", **kwargs)

@@ -17,10 +17,10 @@ accelerator it is the default. Two numbers:
   program   what the compiled program says itself that it needs: arguments,
             results and temporaries, what is donated counted once
   measured  on a CPU, by how much the resident memory of a process that does
-            nothing else grows from before there is a state to its peak in three
-            steps; compiling takes more, and is not in it. On an accelerator,
-            the most that JAX held there in such a process, which is also what
-            its choice of algorithms took
+            nothing else grows to its peak in three steps, from when there is no
+            state; it has compiled and run a step before, and what that took is
+            not in it. On an accelerator, the most that JAX has held there in
+            such a process, the choice of algorithms included
 
 Each policy has a process of its own; for the clock it takes turns with that of
 `none`, so that what else the machine does befalls both. The table says what
@@ -45,7 +45,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import optax
 
-from experiments import commands, evaluation
+from experiments import commands
 from experiments.benchmarks import measuring, subjects
 from vidrestore_jax import models
 from vidrestore_jax.layers.recomputation import POLICIES
@@ -140,13 +140,19 @@ def serve(spec: dict):
   )
   print(json.dumps(about), flush=True)
 
+  batch = sharding.to_devices(batch, mesh)
+
+  def steps(count):
+    state = sharding.replicate(start(variables), mesh)
+    for _ in range(count):
+      state, metrics = jax.block_until_ready(program(state, batch))
+    return state, metrics
+
+  steps(1)  # Leaves what the runtime keeps for itself.
   gc.collect()
   _return_freed_memory()
   meter = _Resident() if jax.default_backend() == "cpu" else _Allocated()
-  state = sharding.replicate(start(variables), mesh)
-  batch = sharding.to_devices(batch, mesh)
-  for _ in range(3):
-    state, metrics = jax.block_until_ready(program(state, batch))
+  state, metrics = steps(3)
   measured = meter.read() | {"loss": float(metrics["loss"])}
   print(json.dumps(measured), flush=True)
   for _ in sys.stdin:
@@ -289,8 +295,22 @@ def leanest(rows: list[dict]) -> dict | None:
   return min(fast, key=lambda row: row["program_bytes"], default=None)
 
 
-def table(rows: list[dict]) -> str:
-  """What the rows say, in Markdown."""
+def title(rows: list[dict]) -> str:
+  """What the rows of one model are of, in words."""
+  row = rows[0]
+  small = "tiny " * row["small"]
+  return (
+      f"{small}{row['model']}, {row['batch']} clips of {row['frames']} frames,"
+      f" {row['size']}x{row['size']}"
+  )
+
+
+def lines(rows: list[dict]) -> list[list[str]]:
+  """What the rows of one model say, as cells, of which the first are the head.
+
+  Args:
+    rows: of a report, those that were measured.
+  """
 
   def mebibytes(row, kind):
     if row.get(f"{kind}_bytes") is None:
@@ -302,10 +322,10 @@ def table(rows: list[dict]) -> str:
     ]
 
   head = ["policy", "program MiB", "of none", "measured MiB", "of none"]
-  cells = [[*head, "step s", "min to max", "of none", "compile s"]]
+  found = [[*head, "step s", "min to max", "of none", "compile s"]]
   for row in rows:
     times = row["sides"][row["policy"]]
-    cells.append([
+    found.append([
         row["policy"],
         *mebibytes(row, "program"),
         *mebibytes(row, "measured"),
@@ -314,7 +334,15 @@ def table(rows: list[dict]) -> str:
         f"{row['ratio']:.2f}",
         f"{row['compile_s']:.0f}",
     ])
-  return evaluation.markdown(cells)
+  return found
+
+
+def markdown(rows: list[dict]) -> str:
+  """The same as a table; imports nothing that an accelerator may lack."""
+  head, *body = lines(rows)
+  return "\n".join(
+      f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body)
+  )
 
 
 def run(arguments) -> dict:
@@ -361,14 +389,14 @@ def run(arguments) -> dict:
     least = leanest(rows)
     if least:
       report.content["leanest"][name] = least["policy"]
-    tables.append((
-        f"{name}, {batch} clips of {spec['frames']} frames, {size}x{size}",
-        table(rows),
-        f"leanest at under {_TIME} times the time:"
-        f" {least['policy'] if least else 'none'}",
-    ))
+    if rows:
+      tables += [title(rows), markdown(rows)]
+    if least:
+      tables.append(
+          f"Leanest at under {_TIME} times the time: {least['policy']}."
+      )
   report.write()
-  print("\n" + "\n\n".join("\n\n".join(parts) for parts in tables))
+  print("\n" + "\n\n".join(tables))
   return report.content
 
 

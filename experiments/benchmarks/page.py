@@ -6,10 +6,10 @@
 Reads the JSON files of a folder and writes a page that needs no other file, to
 --out (default runs/benchmarks.html); with --plots also PNG files of the speed
 beside PyTorch (speed.png) and of growth (growth.png); with --readme it replaces
-the tables between `<!-- speed -->` or `<!-- growth -->` and the comment that
-ends each. A file's name says what is in it and on which machine: inference_*,
-training_*, accelerator_*, growth_*, startup_*, memory_*, restore_speed_* and
-data_pipeline_*. Others are named and left out.
+the tables between `<!-- speed -->`, `<!-- growth -->` or `<!-- memory -->` and
+the comment that ends each. A file's name says what is in it and on which
+machine: inference_*, training_*, accelerator_*, growth_*, startup_*, memory_*,
+restore_speed_* and data_pipeline_*. Others are named and left out.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from experiments import commands, evaluation, figures, report
-from experiments.benchmarks import plots
+from experiments.benchmarks import memory, plots
 
 # What the README shows: of other models the page does.
 _README = ("fastdvdnet", "ncfl_noq", "ncfl")
@@ -313,6 +313,27 @@ def _startup(files):
   return parts
 
 
+def memory_tables(content) -> list[tuple[str, list]]:
+  """[(what it is of, lines)] of the models of a run."""
+  rows = _measured(content)
+  models = {
+      name: [row for row in rows if row["model"] == name]
+      for name in dict.fromkeys(row["model"] for row in rows)
+  }
+  return [
+      (f"{memory.title(rows)}; {machine(content)}", memory.lines(rows))
+      for rows in models.values()
+  ]
+
+
+def _memory(files):
+  parts = []
+  for content in files.values():
+    for title, lines in memory_tables(content):
+      parts.append(table(lines, title))
+  return parts
+
+
 def _restoring(files):
   parts = []
   for content in files.values():
@@ -361,31 +382,6 @@ def _data(files):
   return parts
 
 
-def _any(files):
-  """Rows as they are: names, numbers, medians of sides."""
-  parts = []
-  for stem, content in files.items():
-    for run in runs(content):
-      rows = [
-          {
-              **{
-                  key: value for key, value in row.items()
-                  if isinstance(value, (str, int, float))
-              },
-              **{
-                  f"{side}, ms": 1e3 * times["median_s"]
-                  for side, times in row.get("sides", {}).items()
-              },
-          }
-          for row in run["rows"]
-      ]
-      keys = list(dict.fromkeys(key for row in rows for key in row))
-      lines = [keys]
-      lines += [[_number(row.get(key), ".4g") for key in keys] for row in rows]
-      parts.append(table(lines, f"{stem}: {machine(run)}"))
-  return parts
-
-
 # Prefix of files, title of the section and what makes it; several prefixes of
 # one function are one section.
 _SECTIONS: list[tuple[tuple[str, ...], str, Callable]] = [
@@ -395,7 +391,7 @@ _SECTIONS: list[tuple[tuple[str, ...], str, Callable]] = [
     ),
     (("growth",), "Growth", _growth),
     (("startup",), "Starts", _startup),
-    (("memory",), "Memory of a training step", _any),
+    (("memory",), "Memory of a training step", _memory),
     (("restore_speed",), "Restoring a video", _restoring),
     (("data_pipeline",), "Reading data", _data),
 ]
@@ -462,6 +458,13 @@ def readme_tables(files) -> dict[str, str]:
         f"{_growth_title(content)}:\n\n"
         f"{evaluation.markdown(growth_lines(rows))}\n"
     )
+  parts = [
+      f"{title}:\n\n{evaluation.markdown(lines)}\n"
+      for content in _of(files, ("memory",)).values()
+      for title, lines in memory_tables(content)
+  ]
+  if parts:
+    found["memory"] = "\n".join(parts)
   return found
 
 

@@ -43,6 +43,16 @@ def _point(model, axes, seconds, **more):
   }
 
 
+def _kept(model, policy, share):
+  return {
+      "name": f"{model} {policy}", "model": model, "policy": policy,
+      "batch": 4, "frames": 5, "size": 96, "small": False,
+      "program_bytes": int(share * 2**30), "program_share": share,
+      "measured_bytes": int(share * 2**30), "measured_share": share,
+      "sides": {policy: _times(1.0)}, "ratio": 1.0, "compile_s": 9.0,
+  }
+
+
 def test_a_comparison_is_with_the_fastest_form_of_pytorch():
   row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0,
                 compile=0.4)
@@ -138,15 +148,16 @@ def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
           "name": "demo", "starts": {"first": start, "second": start},
           "compile_ratio": 0.125,
       }),
-      "memory_x": _run({"name": "whole", "temp_bytes": 12_345_678.0}),
+      "memory_x": _run(_kept("ncfl", "none", 1.0)),
   }
   for stem, content in made.items():
     (folder / f"{stem}.json").write_text(json.dumps(content))
   out, pictures = tmp_path / "page.html", tmp_path / "plots"
   readme = tmp_path / "README.md"
-  readme.write_text(
-      "<!-- speed -->\n<!-- /speed -->\n<!-- growth -->\n<!-- /growth -->\n"
-  )
+  readme.write_text("".join(
+      f"<!-- {name} -->\n<!-- /{name} -->\n"
+      for name in ("speed", "growth", "memory")
+  ))
   assert page.main([
       f"--results={folder}", f"--out={out}", f"--plots={pictures}",
       f"--readme={readme}",
@@ -175,3 +186,15 @@ def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
 def test_a_folder_without_results_is_told(tmp_path, capsys):
   assert page.main([f"--results={tmp_path}"]) == 2
   assert "inference_*.json" in capsys.readouterr().err
+
+
+def test_memory_is_a_table_of_each_model():
+  failed = {"name": "ncfl block", "model": "ncfl", "raised": "RuntimeError"}
+  files = {"memory_x": _run(
+      _kept("ncfl", "none", 1.0), failed, _kept("ncfl", "step", 0.25),
+      _kept("fastdvdnet", "none", 1.0),
+  )}
+  tables = page.readme_tables(files)
+  assert tables["memory"].count("4 clips of 5 frames, 96x96") == 2
+  assert re.search(r"\| step +\| 256 +\| 0.25 ", tables["memory"])
+  assert page.render(files).count("<caption>") == 2

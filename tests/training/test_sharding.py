@@ -105,3 +105,37 @@ def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(tmp_path, task):
   for name, other in found.items():  # Of distillation's guard.
     frozen = float(name.startswith("frozen"))
     assert other["metrics/conv_lstm_frozen"] == frozen, name
+
+
+PARTS = """
+import functools, re
+import jax, numpy as np, optax
+from vidrestore_jax import models, tasks
+from vidrestore_jax.training import sharding, step
+
+task = tasks.build(
+    "restoration", model=models.build("dncnn", depth=3, width=4),
+    degradation=dict(name="noise.gaussian", sigma=(0.1, 0.2)))
+batch = dict(
+    clean=np.zeros((16, 1, 8, 8, 3), np.uint8),
+    max_value=np.ones(16, np.float32), index=np.arange(16))
+create = functools.partial(
+    step.create_state, task, optax.sgd(0.1), 0, keep_ema=False)
+train = functools.partial(
+    step.train_step, task=task, tx=optax.sgd(0.1), ema_decay=0.0, accumulate=2)
+compiled = sharding.jit_step(train, sharding.data_mesh(16, parts=2))
+program = compiled.lower(jax.eval_shape(create, batch), batch).compile()
+exchanged = re.findall(
+    r" (all-[a-z-]+|collective-[a-z-]+|reduce-scatter)\\(", program.as_text())
+print(*sorted(set(exchanged)))
+"""
+
+
+def test_a_part_of_the_batch_is_where_its_examples_are():
+  """Devices add up sums, and exchange no examples, between the parts."""
+  env = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+  found = subprocess.run(
+      [sys.executable, "-c", PARTS],
+      check=True, cwd=ROOT, env=env, capture_output=True, text=True,
+  )
+  assert found.stdout.split() == ["all-reduce"]

@@ -33,7 +33,14 @@ def of_parts(remat: str) -> str:
   return "none" if remat == "step" else remat
 
 
-def run(module, *inputs, recompute: bool, method: str = "__call__", **options):
+def run(
+    module,
+    *inputs,
+    recompute: bool,
+    method: str = "__call__",
+    after=None,
+    **options,
+):
   """What `module.method(*inputs, **options)` gives.
 
   Args:
@@ -41,13 +48,26 @@ def run(module, *inputs, recompute: bool, method: str = "__call__", **options):
     *inputs: arrays, trees of them or None.
     recompute: the backward pass has the inputs alone, and runs it again.
     method: its name.
+    after: what an earlier run gave that this one has no use for. With
+      `recompute` this run waits for it, and its backward pass for this one's;
+      else XLA may run both side by side, and keep what both need.
     **options: values that are no arrays.
   """
 
   def call(module, *inputs):
     return getattr(module, method)(*inputs, **options)
 
-  return (nn.remat(call) if recompute else call)(module, *inputs)
+  if not recompute:
+    return call(module, *inputs)
+  call = nn.remat(call)
+  if after is not None and not module.is_initializing():
+    # By the parameters, as they are what both have a gradient of.
+    call = nn.map_variables(
+        call,
+        "params",
+        lambda params: jax.lax.optimization_barrier((params, after))[0],
+    )
+  return call(module, *inputs)
 
 
 def scan_time(model, body, state, inputs, *, reverse: bool = False):

@@ -222,14 +222,19 @@ class FastDVDnet(nn.Module):
     check_window("FastDVDnet", window, length, self.channels)
     # As released: one triplet after another, so that in training each is
     # normalised by statistics of its own.
-    first = jnp.stack([
-        self.stage(0, window[:, i : i + _TRIPLET], noise, train=train)
-        for i in range(length - _TRIPLET + 1)
-    ], 1)
+    first = [None]
+    for i in range(length - _TRIPLET + 1):
+      triplet = window[:, i : i + _TRIPLET]
+      first.append(
+          self.stage(0, triplet, noise, train=train, after=first[-1])
+      )
+    first = jnp.stack(first[1:], 1)
     second = self.stage(1, first, noise, train=train)
     return Restored(second, {"pre_denoised": first})
 
-  def stage(self, index: int, window, noise, *, train: bool = False):
+  def stage(
+      self, index: int, window, noise, *, train: bool = False, after=None
+  ):
     """One stage of the cascade, for what keeps the earlier ones' results.
 
     Args:
@@ -238,6 +243,7 @@ class FastDVDnet(nn.Module):
         stage's radius.
       noise: as in the call.
       train: as in the call.
+      after: see `layers.recomputation.run`.
 
     Returns:
       The stage's frame in the middle of the window, `[B, H, W, C]`.
@@ -251,7 +257,12 @@ class FastDVDnet(nn.Module):
     check_noise("FastDVDnet", noise, self.noise_map, shape)
     block = (self.temp1, self.temp2)[index]
     return recomputation.run(
-        block, window, noise, recompute=self.remat == "step", train=train
+        block,
+        window,
+        noise,
+        recompute=self.remat == "step",
+        after=after,
+        train=train,
     )
 
 

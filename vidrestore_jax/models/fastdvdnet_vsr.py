@@ -175,11 +175,13 @@ class FastDVDnetVSR(nn.Module):
     step = functools.partial(
         recomputation.run, recompute=self.remat == "step"
     )
-    first = [
-        step(self.temp1, window[:, middle - k :: k][:, :3], None, train=train)
-        for k in (3, 2, 1)
-    ]
-    features = step(self.temp2, jnp.stack(first, 1), None, train=train)
+    first = [None]
+    for k in (3, 2, 1):
+      triplet = window[:, middle - k :: k][:, :3]
+      first.append(
+          step(self.temp1, triplet, None, train=train, after=first[-1])
+      )
+    features = step(self.temp2, jnp.stack(first[1:], 1), None, train=train)
     residual, hr_features = step(self.up, features)
     large = bicubic_resize(window[:, middle].astype(jnp.float32), self.scale)
     return Restored(
