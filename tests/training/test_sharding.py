@@ -46,7 +46,7 @@ def test_another_way_to_be_parallel_is_refused_by_name(tmp_path):
     train.run(config, tmp_path, command="")
 
 
-def one_step(task: str, folder) -> dict[str, dict]:
+def one_step(task: str, dtype: str, folder) -> dict[str, dict]:
   """What tests/training/one_step.py finds of a task, by file."""
   env = os.environ | {
       "XLA_FLAGS": "--xla_backend_optimization_level=0",
@@ -56,7 +56,8 @@ def one_step(task: str, folder) -> dict[str, dict]:
   }
   script = ROOT / "tests" / "training" / "one_step.py"
   subprocess.run(
-      [sys.executable, str(script), task, str(folder)], check=True, env=env
+      [sys.executable, str(script), task, dtype, str(folder)],
+      check=True, env=env,
   )
   return {file.stem: dict(np.load(file)) for file in folder.glob("*.npz")}
 
@@ -65,15 +66,19 @@ SLOW = pytest.mark.slow  # Half a minute each.
 
 
 @pytest.mark.parametrize(
-    "task",
-    ["dncnn"]
-    + [
-        pytest.param(task, marks=SLOW)
-        for task in ("ncfl", "fastdvdnet", "distillation")
+    ("task", "dtype"),
+    [
+        ("dncnn", "float32"),
+        pytest.param("ncfl", "float32", marks=SLOW),
+        pytest.param("fastdvdnet", "float32", marks=SLOW),
+        pytest.param("fastdvdnet", "float64", marks=SLOW),
+        pytest.param("distillation", "float32", marks=SLOW),
     ],
 )
-def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(tmp_path, task):
-  found = one_step(task, tmp_path)
+def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(
+    tmp_path, task, dtype
+):
+  found = one_step(task, dtype, tmp_path)
   one = found.pop("one")
   for name in ("jit", "pmap"):
     other = found.pop(name)
@@ -92,9 +97,14 @@ def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(tmp_path, task):
         for side in (one, other)
     ]
     error = np.linalg.norm(gradients[1] - gradients[0])
-    # In its many layers the input of some ReLU is within rounding of zero, and
-    # lets a gradient pass or not: 7e-6 to 3e-5 over eight seeds, under jit.
-    bound = 1e-4 if task == "fastdvdnet" else 1e-5
+    if dtype == "float64":
+      assert one["metrics/loss"].dtype == np.float64
+      bound = 1e-12
+    else:
+      # In FastDVDnet's many layers the input of some ReLU is within rounding of
+      # zero, and lets a gradient pass or not: 7e-6 to 3e-5 over eight seeds,
+      # under jit, and 5e-14 in float64.
+      bound = 1e-4 if task == "fastdvdnet" else 1e-5
     assert error < bound * np.linalg.norm(gradients[0]), name
     if any("norm_" in key for key in one):
       continue  # A bias before a normalisation has no gradient but rounding.
