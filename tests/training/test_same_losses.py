@@ -25,7 +25,7 @@ def losses(run) -> list[float]:
   return [found[step] for step in sorted(found)]
 
 
-@pytest.mark.slow  # Six starts and as many compilations: minutes.
+@pytest.mark.slow  # Nine starts, and as many compilations: minutes.
 @pytest.mark.parametrize("variant", ["noq", "fastdvdnet"])
 def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
   arguments = [
@@ -42,12 +42,14 @@ def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
   one = start("one")
   one.finish()
   expected = losses(one)
-  for run in (
-      start("eight", devices=8),
-      start("pmap", "--config.parallel=pmap", devices=8),
+  pmap = "--config.parallel=pmap"
+  for name, kwargs in (
+      ("eight", dict(devices=8)), ("pair", dict(devices=2, count=2))
   ):
-    run.finish()
-    np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
+    same = start(name, **kwargs), start(f"{name}_pmap", pmap, **kwargs)
+    for run in same:
+      run.finish()
+      np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
 
   # From eight devices to two, to two processes, and to one under pmap.
   for step, kwargs in (
@@ -57,7 +59,7 @@ def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
     assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
-  moved = start("moved", "--config.parallel=pmap")
+  moved = start("moved", pmap)
   moved.finish()
   assert "Goes on from step" in moved.log()
   np.testing.assert_allclose(losses(moved), expected, rtol=1e-3)
