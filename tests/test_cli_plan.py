@@ -34,3 +34,6 @@ def test_what_cannot_be_planned_ends_in_a_line(model, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error
     assert error.count("\n") == 1
+  for memory in ("nan", "0", "-1", "inf"):
+    assert cli.main(["plan", str(tmp_path), model, f"--memory={memory}"]) == 2
+    assert f"positive number of GB, not {memory}" in capsys.readouterr().err

@@ -4,6 +4,7 @@ Importing this loads the standard library only.
 """
 
 import argparse
+import math
 import pathlib
 
 from vidrestore_jax import cli_arguments
@@ -34,6 +35,9 @@ def add_command(commands, command):
 
 
 def _run(arguments):
+  memory = arguments.memory
+  if memory is not None and not 0 < memory < math.inf:
+    raise ValueError(f"--memory is a positive number of GB, not {memory:g}.")
   path = pathlib.Path(arguments.input)
   if not path.exists():
     raise FileNotFoundError(
@@ -46,11 +50,11 @@ def _run(arguments):
 
   compilation_cache.enable()
   model, variables = released.load(arguments.model)
-  memory = None if arguments.memory is None else int(arguments.memory * 1e9)
+  available = None if memory is None else int(memory * 1e9)
   for name, size, frames in clips:
     made = plan.make(
         model, variables, size, frames=frames, tile=arguments.tile,
-        chunk=arguments.chunk, devices=arguments.devices, available=memory,
+        chunk=arguments.chunk, devices=arguments.devices, available=available,
     )
     print(f"{name}: {made}")
 

@@ -32,7 +32,8 @@ at random, BatchNorm's statistics too. The two sides' outputs are compared first
 that is above 1); then they take turns, and every timed call is waited for.
 `first_s` is a side's first call, with PyTorch's compilation in it; `trace_s`
 and `compile_s` are JAX's. Quantisation rounds, which two devices may do to
-different sides: its rows have bounds of their own.
+different sides: its rows have bounds of their own. `share_of_product` is
+a row's rate over the matrix product's of the same form, where both ran.
 
 --budget is in seconds; rows that it leaves no time for are named as skipped.
 --small is a run of tiny shapes to try the script with. The exit status is 1
@@ -62,6 +63,8 @@ from vidrestore_jax.layers import (
     warp,
 )
 from vidrestore_jax.shapes import check_choice
+
+_PRODUCT = "speed/matrix product "  # And what it is computed in.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +256,7 @@ def product(report, sizes):
           "tflops": subjects.rate(about["macs"], seconds), **about,
       }
 
-    report.row(f"speed/matrix product {form}", row)
+    report.row(f"{_PRODUCT}{form}", row)
 
 
 def _fastdvdnet(
@@ -380,6 +383,34 @@ def davis(report, sizes, peer):
   )
 
 
+def shares(rows: list[dict]) -> list[str]:
+  """What share of the card's rate for a matrix product each row reaches.
+
+  Args:
+    rows: of a report; those with a rate get `share_of_product`, where the
+      product of their form, which ends their name, was measured.
+
+  Returns:
+    A line for each.
+  """
+  peaks = {
+      row["name"].removeprefix(_PRODUCT): row["tflops"]
+      for row in rows
+      if row["name"].startswith(_PRODUCT) and "tflops" in row
+  }
+  lines = []
+  for row in rows:
+    name, _, form = row["name"].rpartition(" ")
+    if "tflops" not in row or form not in peaks or name == _PRODUCT[:-1]:
+      continue
+    row["share_of_product"] = share = row["tflops"] / peaks[form]
+    lines.append(
+        f"{row['name']}: {row['tflops']:.3g} TFLOP/s, {share:.1%} of the"
+        f" matrix product's {peaks[form]:.3g}"
+    )
+  return lines
+
+
 PARTS = {
     "forward": lambda report, sizes, peer: forward(report, sizes),
     "speed": speed,
@@ -423,6 +454,7 @@ def run(arguments) -> dict:
   )
   for part in parts:
     PARTS[part](report, sizes, peer)
+  print("\n".join(shares(report.content["rows"])))
   report.write()
   failed, skipped = report.content["failed"], report.content["skipped"]
   print(f"{len(report.content['rows'])} rows, {len(failed)} failed: {failed}")

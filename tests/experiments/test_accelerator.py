@@ -59,6 +59,8 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   content = json.loads(out.read_text())
   product, window = content["rows"]
   assert product["tflops"] > 0
+  assert window["share_of_product"] == window["tflops"] / product["tflops"]
+  assert "share_of_product" not in product
   times = window["sides"]["jax"]
   assert len(times["seconds"]) == 2
   assert times["min_s"] <= times["median_s"] <= times["max_s"]
