@@ -8,8 +8,9 @@ Reads the JSON files of a folder and writes a page that needs no other file, to
 beside PyTorch (speed.png) and of growth (growth.png); with --readme it replaces
 the tables between `<!-- speed -->`, `<!-- growth -->` or `<!-- memory -->` and
 the comment that ends each. A file's name says what is in it and on which
-machine: inference_*, training_*, accelerator_*, growth_*, startup_*, memory_*,
-restore_speed_* and data_pipeline_*. Others are named and left out.
+machine: inference_*, training_*, accelerator_*, convolutions_*, growth_*,
+startup_*, memory_*, restore_speed_* and data_pipeline_*. Others are named and
+left out.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from experiments import commands, evaluation, figures, report
-from experiments.benchmarks import memory, plots
+from experiments.benchmarks import convolutions, memory, plots
 
 # What the README shows: of other models the page does.
 _README = ("fastdvdnet", "ncfl_noq", "ncfl")
@@ -326,6 +327,18 @@ def memory_tables(content) -> list[tuple[str, list]]:
   ]
 
 
+def _convolutions(files):
+  parts = []
+  for content in files.values():
+    rows = content["rows"]
+    for name in dict.fromkeys(row["model"] for row in rows if "model" in row):
+      parts.append(table(
+          convolutions.lines([r for r in rows if r.get("model") == name]),
+          f"{name}; {machine(content)}",
+      ))
+  return parts
+
+
 def _memory(files):
   parts = []
   for content in files.values():
@@ -389,6 +402,7 @@ _SECTIONS: list[tuple[tuple[str, ...], str, Callable]] = [
         ("inference", "training", "accelerator"),
         "Beside PyTorch", _speed,
     ),
+    (("convolutions",), "Convolutions, each alone", _convolutions),
     (("growth",), "Growth", _growth),
     (("startup",), "Starts", _startup),
     (("memory",), "Memory of a training step", _memory),

@@ -53,6 +53,28 @@ def _kept(model, policy, share):
   }
 
 
+def _layer(name, count, ours, torch):
+  return _beside(name, ours, channels_last=torch) | {
+      "model": "fastdvdnet", "convolution": name, "count": count,
+      "ratio": torch / ours, "tflops": 0.1,
+  }
+
+
+def test_convolutions_are_summed_the_longest_first():
+  rows = [
+      _layer("3x3 4 to 8", 2, 0.1, 0.2), _layer("1x1 8 to 4", 4, 0.2, 0.1),
+      _beside("fastdvdnet/window", 2.0, compile=1.0) | {"model": "fastdvdnet"},
+  ]
+  text = page.render({"convolutions_x": _run(*rows)})
+  cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", text)
+  cells = cells[cells.index("GFLOP/s") + 1 :]
+  assert cells[:3] == ["1x1 8 to 4", "4", "800"]
+  at = cells.index("sum")
+  assert cells[at : at + 5] == ["sum", "", "1000", "800", "0.80"]
+  at = cells.index("whole, torch compile")
+  assert cells[at + 2 : at + 5] == ["2000", "1000", "0.50"]
+
+
 def test_a_comparison_is_with_the_fastest_form_of_pytorch():
   row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0,
                 compile=0.4)

@@ -162,6 +162,8 @@ def test_wide_transposed_convolution_equals_its_definition(stride):
         ((7, 7, 6, 2), ((3, 3), (3, 3))),
         ((2, 1, 5, 7), ((0, 1), (0, 0))),
         ((5, 5, 3, 1), ((0, 0), (2, 1))),
+        ((1, 1, 5, 40), ((0, 0), (0, 0))),
+        ((1, 1, 5, 3), ((0, 1), (0, 0))),
     ],
 )
 def test_few_outputs_have_the_value_and_derivatives_of_a_convolution(

@@ -111,8 +111,9 @@ def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32():
   assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes)} == {"float32"}
   window = jax.ShapeDtypeStruct((1, 3, 8, 8, 3), np.float32)
   convolutions = tracing.convolution_dtypes(model.apply, shapes, window)
-  # Of each frame's features, of PCD, of TSA and behind it.
-  assert convolutions == (7 + 16 + 13 + 6) * ["bfloat16"]
+  # Of each frame's features, of PCD, of TSA (seven more are 1x1, which are
+  # products) and behind it.
+  assert convolutions == (7 + 16 + 6 + 6) * ["bfloat16"]
   restored = jax.eval_shape(model.apply, shapes, window)
   assert restored.frames.dtype == np.float32
 

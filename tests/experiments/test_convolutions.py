@@ -1,0 +1,45 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments.benchmarks import convolutions
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--models=vdsr", "fastdvdnet, ncfl"),
+        ("--size=x", "--size|WxH|x"),
+        ("--repeats=1", "--repeats"),
+    ],
+)
+def test_refuses_what_it_cannot_measure(option, message, capsys):
+  assert convolutions.main([option]) == 2
+  error = capsys.readouterr().err
+  assert any(part in error for part in message.split("|"))
+
+
+@pytest.mark.slow  # Compiles each layer, and PyTorch is seldom there.
+def test_every_convolution_of_both_networks_is_timed(tmp_path):
+  pytest.importorskip("torch")
+  out = tmp_path / "out.json"
+  # A process of its own, since it binds itself to a processor.
+  command = [
+      sys.executable, "-m", "experiments.benchmarks.convolutions", "--small",
+      "--size=64x48", "--repeats=2", "--threads=1", f"--json={out}",
+  ]
+  done = subprocess.run(
+      command, check=True, cwd=pathlib.Path(__file__).parents[2],
+      stdout=subprocess.PIPE, text=True,
+  )
+  rows = json.loads(out.read_text())["rows"]
+  assert all(row["ok"] for row in rows)
+  for name, layers in (("fastdvdnet", 64), ("ncfl", None)):
+    mine = [row for row in rows if row["model"] == name]
+    assert "count" not in mine[-1] and len(mine[-1]["sides"]) == 3
+    count = sum(row["count"] for row in mine[:-1])
+    assert count == layers or layers is None and count > 40
+  assert done.stdout.count("| sum ") == 2
