@@ -196,7 +196,7 @@ def run(arguments) -> dict:
     for key, count in found.items():
       report.row(
           f"{label}/{title(key)}",
-          lambda key=key, count=count: {
+          lambda label=label, key=key, count=count: {
               "model": label, "convolution": title(key),
               **measure(peer, report, key, count),
           },

@@ -7,8 +7,8 @@
 
 A policy is what config.model.remat says (none, step or block), and after
 slashes, in any order, parts of the batch that are computed one after another
-(config.accumulate), `bfloat16`, and `scan` for a recurrent model's loop over
-time, which is else unrolled (config.model.unroll): step/2/bfloat16/scan.
+(config.accumulate), `bfloat16`, and `unrolled` for a recurrent model without a
+loop over time (config.model.unroll): step/2/bfloat16/unrolled.
 
 Of each, the step that training compiles, with Adam, of clips of --frames frames
 of --size pixels. --size=128 --batch=16 is that of NCFL's paper; on an
@@ -61,7 +61,7 @@ _DEFAULTS = {
         "size": 128,
         "batch": 16,
         "policies": f"{_BOTH},none/bfloat16,block/bfloat16,step/bfloat16,"
-        "none/scan,step/scan,step/bfloat16/scan",
+        "none/unrolled,step/unrolled",
     },
 }
 _TIME = 1.4  # What the leanest policy may take, of `none`.
@@ -74,11 +74,11 @@ class Policy(NamedTuple):
   remat: str = "none"
   accumulate: int = 1
   dtype: str = "float32"
-  scan: bool = False
+  unrolled: bool = False
 
   @classmethod
   def parse(cls, text: str):
-    """Of "step/2/bfloat16/scan".
+    """Of "step/2/bfloat16/unrolled".
 
     Raises:
       ValueError: a part that says nothing, or no remat in front.
@@ -91,12 +91,12 @@ class Policy(NamedTuple):
         policy = policy._replace(accumulate=int(part))
       elif part in DTYPES:
         policy = policy._replace(dtype=part)
-      elif part == "scan":
-        policy = policy._replace(scan=True)
+      elif part == "unrolled":
+        policy = policy._replace(unrolled=True)
       else:
         raise ValueError(
             f"--policies: {text} has {part!r}, which is no number of parts, no"
-            f" dtype ({', '.join(DTYPES)}) and not 'scan'."
+            f" dtype ({', '.join(DTYPES)}) and not 'unrolled'."
         )
     return policy
 
@@ -116,8 +116,8 @@ def serve(spec: dict):
   policy = Policy(*spec["policy"])
   name, arguments = subjects.case(spec["model"], spec["small"])
   changes = {"remat": policy.remat, "dtype": policy.dtype}
-  if policy.scan:
-    changes["unroll"] = 0
+  if policy.unrolled:
+    changes["unroll"] = spec["frames"]
   model = models.build(name, **dict(arguments) | changes)
   batch = subjects.training_batch(
       model, spec["batch"], spec["size"], spec["frames"]
@@ -379,11 +379,11 @@ def run(arguments) -> dict:
         "frames": arguments.frames if built.recurrent else 5,
         "small": arguments.small,
     }
-    # What has no loop over time has none to unroll.
+    # What has no loop over time has none to unroll either.
     chosen = {
         text: policy
         for text, policy in policies.items()
-        if built.recurrent or not policy.scan
+        if built.recurrent or not policy.unrolled
     }
     rows = measure(report, spec, chosen)
     least = leanest(rows)

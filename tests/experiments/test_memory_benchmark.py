@@ -31,8 +31,8 @@ def test_refuses_what_it_cannot_measure(option, message, capsys):
 
 def test_a_policy_says_its_parts_in_any_order():
   wanted = memory.Policy("step", 2, "bfloat16", True)
-  assert memory.Policy.parse("step/2/bfloat16/scan") == wanted
-  assert memory.Policy.parse("step/scan/bfloat16/2") == wanted
+  assert memory.Policy.parse("step/2/bfloat16/unrolled") == wanted
+  assert memory.Policy.parse("step/unrolled/bfloat16/2") == wanted
   assert memory.Policy.parse("none") == memory.Policy()
 
 
@@ -64,11 +64,11 @@ def test_a_row_has_both_memories_and_times_in_turns(tmp_path):
   command = [
       sys.executable, "-m", "experiments.benchmarks.memory", "--small",
       "--models=fastdvdnet", "--size=96", "--batch=4", "--repeats=2",
-      "--policies=block/2,none/scan", f"--json={out}",
+      "--policies=block/2,none/unrolled", f"--json={out}",
   ]
   subprocess.run(command, check=True, cwd=ROOT)
   content = json.loads(out.read_text())
-  none, lean = content["rows"]  # What has no loop has no scan either.
+  none, lean = content["rows"]  # What has no loop has none to unroll.
   assert (none["policy"], lean["policy"]) == ("none", "block/2")
   assert none["program_share"] == none["measured_share"] == 1
   assert lean["program_share"] < 0.6 and lean["measured_share"] < 0.8

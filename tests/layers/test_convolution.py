@@ -5,18 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import tracing
 from vidrestore_jax.layers.attention import (
-    ChannelAttention,
-    ChannelAttentionBlock,
+  ChannelAttention,
+  ChannelAttentionBlock,
 )
 from vidrestore_jax.layers.convolution import (
-    Conv,
-    GroupedConv,
-    SpaceTimeConv,
-    SubPixelConv,
-    TransposedConv,
-    WideTransposedConv,
-    convolve,
+  Conv,
+  GroupedConv,
+  SpaceTimeConv,
+  SubPixelConv,
+  TransposedConv,
+  WideTransposedConv,
+  convolve,
 )
 from vidrestore_jax.layers.residual import ResBlock
 
@@ -154,20 +155,24 @@ def test_wide_transposed_convolution_equals_its_definition(stride):
 
 
 @pytest.mark.parametrize(
-    ("shape", "padding"),
+    ("shape", "padding", "stride"),
     [
-        ((3, 3, 5, 4), ((1, 1), (1, 1))),
-        ((3, 3, 4, 20), ((1, 1), (1, 1))),
-        ((3, 3, 40, 3), ((1, 1), (1, 1))),
-        ((7, 7, 6, 2), ((3, 3), (3, 3))),
-        ((2, 1, 5, 7), ((0, 1), (0, 0))),
-        ((5, 5, 3, 1), ((0, 0), (2, 1))),
-        ((1, 1, 5, 40), ((0, 0), (0, 0))),
-        ((1, 1, 5, 3), ((0, 1), (0, 0))),
+        ((3, 3, 5, 4), ((1, 1), (1, 1)), (1, 1)),
+        ((3, 3, 4, 20), ((1, 1), (1, 1)), (1, 1)),
+        ((3, 3, 40, 3), ((1, 1), (1, 1)), (1, 1)),
+        ((3, 3, 5, 40), ((1, 1), (1, 1)), (1, 1)),
+        ((7, 7, 6, 2), ((3, 3), (3, 3)), (1, 1)),
+        ((2, 1, 5, 7), ((0, 1), (0, 0)), (1, 1)),
+        ((5, 5, 3, 1), ((0, 0), (2, 1)), (1, 1)),
+        ((1, 1, 5, 40), ((0, 0), (0, 0)), (1, 1)),
+        ((1, 1, 5, 3), ((0, 1), (0, 0)), (1, 1)),
+        ((3, 3, 5, 4), ((1, 1), (1, 1)), (2, 2)),
+        ((3, 3, 5, 40), ((1, 0), (0, 1)), (2, 2)),
+        ((5, 2, 4, 3), ((0, 0), (1, 3)), (3, 2)),
     ],
 )
-def test_few_outputs_have_the_value_and_derivatives_of_a_convolution(
-    shape, padding
+def test_value_and_derivatives_are_those_of_a_convolution(
+    shape, padding, stride
 ):
   keys = jax.random.split(jax.random.key(0), 5)
   x = jax.random.normal(keys[0], (2, 9, 12, shape[2]))
@@ -178,11 +183,11 @@ def test_few_outputs_have_the_value_and_derivatives_of_a_convolution(
 
   def plain(x, kernel):
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, stride, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
   def ours(x, kernel):
-    return convolve(x, kernel, padding=padding)
+    return convolve(x, kernel, stride, padding)
 
   def all_of(function):
     y, along = jax.jvp(function, (x, kernel), change)
@@ -192,3 +197,24 @@ def test_few_outputs_have_the_value_and_derivatives_of_a_convolution(
   pairs = zip(*(jax.jit(all_of, static_argnums=0)(f) for f in (ours, plain)))
   for found, wanted in pairs:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_in_a_loop_every_gradient_has_the_order_of_axes_that_a_cpu_is_fast_in():
+  x, kernel = jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+
+  def loss(kernel):
+    def body(x, _):
+      y = convolve(x, kernel, padding=((1, 1), (1, 1)))
+      half = convolve(y, kernel, (2, 2), ((1, 1), (1, 1)))
+      return x + y + half.mean(), None
+
+    return jax.lax.scan(body, x, length=3)[0].sum()
+
+  found = [
+      equation.params["dimension_numbers"]
+      for equation in tracing.equations(jax.make_jaxpr(jax.grad(loss))(kernel))
+      if equation.primitive.name == "conv_general_dilated"
+  ]
+  # Two forward, and two gradients of each.
+  nhwc, hwio = (0, 3, 1, 2), (3, 2, 0, 1)
+  assert found == 6 * [jax.lax.ConvDimensionNumbers(nhwc, hwio, nhwc)]

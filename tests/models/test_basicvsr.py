@@ -164,7 +164,6 @@ def test_every_parameter_has_a_gradient_and_some_steps_reduce_the_error(
     tiny, clip
 ):
   model, variables = tiny
-  model = dataclasses.replace(model, unroll=8)  # A loop differentiates slowly.
   truth = resample.bicubic_resize(clip, 4)
 
   def loss(variables):

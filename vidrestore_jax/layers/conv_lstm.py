@@ -40,8 +40,8 @@ class ConvLSTM(nn.Module):
 
   Attributes:
     features: channels of cell and hidden state.
-    unroll: sequences up to this length are unrolled rather than scanned over:
-      the gradient of a convolution inside a loop is slow on a CPU.
+    unroll: sequences up to this length are unrolled rather than scanned over,
+      which trains somewhat faster on a CPU.
     remat: see `layers.recomputation`; "none", or "step" for the gates.
     dtype: compute dtype of the convolutions; gates and state are float32, since
       a cell sums over all of a sequence.

@@ -46,11 +46,12 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 def convolve(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), **defaults):
   """A convolution, in a form that is fast on a CPU too.
 
-  At stride 1 and with few output channels the gradient with respect to the
-  kernel is another convolution than XLA would make of it, see
-  `_kernel_gradient`; and a wide kernel for very few channels, as in the last
-  layer of a flow, is one of columns. A 1x1 convolution is a matrix product,
-  which takes a quarter of the time of XLA's convolution.
+  Its gradients are convolutions in the one order of axes that XLA computes fast
+  on a CPU wherever they are; those of its own making it brings into that order
+  outside of loops alone, and in a loop over time a backward pass takes twenty
+  times as long. A wide kernel for very few channels, as in
+  the last layer of a flow, is one of columns. A 1x1 convolution is a matrix
+  product, which takes a quarter of the time of XLA's convolution.
 
   Args:
     x: `[B, H, W, C]`.
@@ -68,22 +69,20 @@ def convolve(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), **defaults):
     # Of pixels as rows: as a product over more axes its gradient is slower.
     y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return y.reshape(*x.shape[:-1], -1)
-  if tuple(stride) == (1, 1) and kernel.shape[-1] < _NARROW:
-    return _narrow(x, kernel, padding)
-  return _plain(x, kernel, padding, stride)
+  return _convolve(x, kernel, padding, tuple(stride))
 
 
-def _plain(x, kernel, padding, stride=(1, 1)):
+def _plain(x, kernel, padding, stride=(1, 1), **dilations):
   return jax.lax.conv_general_dilated(
-      x, kernel, stride, padding, dimension_numbers=_DIMENSIONS
+      x, kernel, stride, padding, dimension_numbers=_DIMENSIONS, **dilations
   )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _narrow(x, kernel, padding):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _convolve(x, kernel, padding, stride):
   rows, columns, channels, features = kernel.shape
-  if columns < 5 or columns * features > _NARROW:
-    return _plain(x, kernel, padding)
+  if columns < 5 or columns * features > _NARROW or stride != (1, 1):
+    return _plain(x, kernel, padding, stride)
   # The columns of taps as outputs of their own, which are shifted and added:
   # two outputs of 7x7 taps take a fifth of the time so.
   taps = kernel.swapaxes(1, 2).reshape(rows, 1, channels, -1)
@@ -97,43 +96,75 @@ def _narrow(x, kernel, padding):
   return sum(parts).astype(x.dtype)
 
 
-@_narrow.defjvp
-def _narrow_tangent(padding, primals, tangents):
+@_convolve.defjvp
+def _tangent(padding, stride, primals, tangents):
   x, kernel = primals
-  y = _narrow(x, kernel, padding)
-  along_x = _plain(tangents[0], kernel, padding)
+  y = _convolve(x, kernel, padding, stride)
   if jax.default_backend() != "cpu":
-    return y, along_x + _plain(x, tangents[1], padding)
-  # The same, said so that its transpose is `_kernel_gradient`.
-  gradient = functools.partial(_kernel_gradient, kernel.shape, padding, x)
-  (along_kernel,) = jax.linear_transpose(gradient, y)(tangents[1])
-  return y, along_x + along_kernel
+    along_x = _plain(tangents[0], kernel, padding, stride)
+    return y, along_x + _plain(x, tangents[1], padding, stride)
+  # The same, said so that their transposes are the gradients below. For these a
+  # loop keeps each frame's x, and not what they make of it; what they make of
+  # the kernel is the same for all frames.
+  gradients = (
+      functools.partial(_input_gradient, x.shape, padding, stride, kernel),
+      functools.partial(_kernel_gradient, kernel.shape, padding, stride),
+  )
+  (along_x,) = jax.linear_transpose(gradients[0], y)(tangents[0])
+
+  @functools.partial(jax.checkpoint, prevent_cse=False)
+  def along_kernel(x, tangent):
+    gradient = functools.partial(gradients[1], x)
+    return jax.linear_transpose(gradient, y)(tangent)[0]
+
+  return y, along_x + along_kernel(x, tangents[1])
 
 
-def _kernel_gradient(shape, padding, x, gradient):
-  """The gradient of a convolution with respect to its kernel.
+def _input_gradient(shape, padding, stride, kernel, gradient):
+  """The gradient of a convolution with respect to its input of that shape."""
+  pads = []
+  for size, taps, (before, _), step, outputs in zip(
+      shape[1:3], kernel.shape, padding, stride, gradient.shape[1:3]
+  ):
+    first = taps - 1 - before
+    pads.append((first, size + before - 1 - (outputs - 1) * step))
+  back = kernel[::-1, ::-1].swapaxes(-1, -2)
+  return _plain(gradient, back, pads, lhs_dilation=stride)
+
+
+def _kernel_gradient(shape, padding, stride, x, gradient):
+  """The gradient of a convolution with respect to its kernel of that shape.
 
   A convolution of one of the two by the other, whose channels are the outputs:
   of x by the gradient or, with all taps reversed, of the gradient by x. XLA's
-  form for a CPU is fast where there are 32 outputs or more: it is made of the
-  wider of the two, filled up with zeros.
+  form for a CPU is fast where there are 32 outputs or more: where there are
+  fewer it is made of the wider of the two, filled up with zeros.
   """
-  side, (channels, features) = shape[:2], shape[2:]
-  reverse = channels >= features
+  channels, features = shape[2:]
+  reverse = stride == (1, 1) and features < _NARROW and channels >= features
+  pads = []
+  for size, taps, (before, behind), step, outputs in zip(
+      x.shape[1:3], shape, padding, stride, gradient.shape[1:3]
+  ):
+    if reverse:
+      pads.append((taps - 1 - before, taps - 1 - behind))
+    else:
+      pads.append((before, taps + (outputs - 1) * step - size - before))
   if reverse:
     x, gradient = gradient, x
-    padding = [
-        (taps - 1 - before, taps - 1 - behind)
-        for taps, (before, behind) in zip(side, padding)
-    ]
-  missing = max(_NARROW - gradient.shape[-1], 0)
-  gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, missing),))
-  found = jax.lax.conv_general_dilated(
-      x, gradient, (1, 1), padding, dimension_numbers=("CHWN", "IHWO", "HWNC")
-  )[..., : max(channels, features)]
+  if stride == (1, 1):
+    missing = max(_NARROW - gradient.shape[-1], 0)
+    gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, missing),))
+  # Channels are what is a batch else, and examples what is summed over.
+  found = _plain(
+      x.transpose(3, 1, 2, 0),
+      gradient.transpose(1, 2, 0, 3),
+      pads,
+      rhs_dilation=stride,
+  )[..., : channels if reverse else features]
   if reverse:
-    found = found[::-1, ::-1].swapaxes(-1, -2)
-  return found
+    return found[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+  return found.transpose(1, 2, 0, 3)
 
 
 def _promote(x, kernel, bias, *, dtype):

@@ -74,9 +74,8 @@ def scan_time(model, body, state, inputs, *, reverse: bool = False):
   """Runs `body(model, state, input)` over the time axis, 1.
 
   Args:
-    model: a module. Clips up to its `unroll` frames leave no loop, since XLA
-      differentiates convolutions in one many times as slowly on a CPU; its
-      `remat` "step" is that of the body.
+    model: a module. Clips up to its `unroll` frames leave no loop, in which a
+      CPU runs less side by side; its `remat` "step" is that of the body.
     body: to the pair (state, result).
     state: before the first frame.
     inputs: arrays `[B, T, ...]`.

@@ -42,7 +42,7 @@ class OnlineBasicVSR(nn.Module):
     width: channels of the features.
     blocks: residual blocks of a step.
     unroll: clips up to this length are unrolled rather than scanned over, which
-      trains faster on CPUs.
+      trains somewhat faster on a CPU.
     dtype: compute dtype; flow is float32.
     remat: see `layers.recomputation`; "block" is each residual one.
   """

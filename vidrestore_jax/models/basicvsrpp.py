@@ -338,10 +338,9 @@ def build(
     max_offset: of what is found beside the flow, in pixels.
     motion: arguments of `models.spynet.build` other than the release's, which
       are those of SpyNet's published weights.
-    unroll: longest clip that is unrolled instead of scanned over. On a CPU the
-      gradient of four frames so takes a fifth of the time and compilation a
-      third more; without a gradient a scan is as fast and compiles in half the
-      time, and compilation does not grow with the clip.
+    unroll: longest clip that is unrolled instead of scanned over, which trains
+      somewhat faster on a CPU; but a scan compiles in half the time, and that
+      time does not grow with the clip.
     remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 

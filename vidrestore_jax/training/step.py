@@ -186,7 +186,7 @@ def gradients(task, state: TrainState, batch, key, parts: int = 1):
       add,
       (nothing, state.model_state),
       jax.tree.map(lambda array: _split(array, parts), batch),
-      # Gradients of convolutions inside a loop are slow on a CPU.
+      # In a loop a CPU runs less side by side.
       unroll=jax.default_backend() == "cpu",
   )
   loss, grads = jax.tree.map(lambda leaf: leaf / parts, total)
