@@ -363,7 +363,7 @@ def _compared(times, errors, bound):
 
 def train(
     report, name, arguments, peer, shape, forms=subjects.FORMS,
-    torch_forms=("eager", "channels_last"), part="training",
+    torch_forms=("eager", "channels_last"), part="training", label=None,
 ):
   """A model's training step beside PyTorch's, after their gradients agree.
 
@@ -376,12 +376,14 @@ def train(
     forms: likewise.
     torch_forms: likewise.
     part: likewise; of "training" gradients are compared as well.
+    label: likewise; None for the model's name.
   """
+  label = label or name
   clips, side = shape
   same = None
   if peer and part == "training":
     same = report.row(
-        f"{part}/{name} gradients, jax and torch, float32",
+        f"{part}/{label} gradients, jax and torch, float32",
         lambda: same_gradients(
             name, subjects.exact(name, arguments), peer, side
         ),
@@ -412,7 +414,7 @@ def train(
           **step.about, **peak, **subjects.peak_bytes(),
       }
 
-    report.row(f"{part}/{name} step {form}", row)
+    report.row(f"{part}/{label} step {form}", row)
 
 
 def same_gradients(name, arguments, peer, side, frames=None) -> dict:

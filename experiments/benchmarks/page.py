@@ -30,7 +30,7 @@ from experiments import commands, evaluation, figures, report
 from experiments.benchmarks import convolutions, memory, plots
 
 # What the README shows: of other models the page does.
-_README = ("fastdvdnet", "ncfl_noq", "ncfl")
+_README = ("fastdvdnet", "ncfl_noq", "ncfl", "ncfl_unrolled")
 
 
 @dataclasses.dataclass(frozen=True)

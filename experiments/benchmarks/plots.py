@@ -14,6 +14,7 @@ TITLES = {
     "fastdvdnet": "FastDVDnet",
     "ncfl": "NCFL",
     "ncfl_noq": "NCFL(NoQ)",
+    "ncfl_unrolled": "NCFL(unrolled)",
 }
 _ROW = 0.31  # Inches of a bar with its distance.
 _MARKS = {"eager": "o", "channels_last": "s", "compile": "D"}

@@ -1,7 +1,8 @@
 """Is a training step on this machine as fast as PyTorch's? Side by side.
 
-  python -m experiments.benchmarks.training [--models=fastdvdnet,ncfl] \\
-      [--batch=4] [--side=96] [--forms=float32] \\
+  python -m experiments.benchmarks.training \\
+      [--models=fastdvdnet,ncfl,ncfl_unrolled] [--batch=4] [--side=96] \\
+      [--forms=float32] \\
       [--torch=eager,channels_last,compile] [--threads=2] [--repeats=7] \\
       [--budget=1800] [--small] [--json=OUT]
 
@@ -13,6 +14,9 @@ NCFL's quantiser is off for that, since a symbol near a half may fall to either
 side, and on for the clock. Then the sides take turns; `ratio` is the fastest
 form of PyTorch over ours: above 1, ours is faster.
 
+ncfl_unrolled is NCFL without its loop over time (config.model.unroll), which
+takes less time for a step, and much more to compile and to start again.
+
 --threads binds this process to that many processors, which XLA then takes, and
 gives PyTorch as many threads. --small runs tiny networks, to try the script.
 """
@@ -22,7 +26,11 @@ import sys
 from experiments import commands
 from experiments.benchmarks import beside_torch, measuring, subjects
 
-_MODELS = ("fastdvdnet", "ncfl")
+_MODELS = {  # By label, the model and its arguments.
+    "fastdvdnet": ("fastdvdnet", ()),
+    "ncfl": ("ncfl", ()),
+    "ncfl_unrolled": ("ncfl", (("unroll", 8),)),
+}
 _TORCH = ("eager", "channels_last", "compile")
 
 
@@ -44,11 +52,13 @@ def run(arguments) -> dict:
       {"command": arguments.command, **measuring.surroundings()},
       arguments.repeats,
   )
-  for name in chosen["models"]:
-    kwargs = subjects.TINY[name] if arguments.small else ()
+  for label in chosen["models"]:
+    name, kwargs = _MODELS[label]
+    if arguments.small:
+      kwargs = (*subjects.TINY[name], *kwargs)
     beside_torch.train(
         report, name, kwargs, peer, (arguments.batch, arguments.side),
-        chosen["forms"], chosen["torch"],
+        chosen["forms"], chosen["torch"], label=label,
     )
   return report.content
 

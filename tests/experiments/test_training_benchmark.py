@@ -35,8 +35,8 @@ def test_both_models_step_beside_torch(tmp_path):
   ]
   subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
   rows = json.loads(out.read_text())["rows"]
-  assert len(rows) == 4
-  for same, step in (rows[:2], rows[2:]):
+  assert len(rows) == 6
+  for same, step in zip(rows[::2], rows[1::2]):
     assert same["ok"] and same["loss_error"] < 1e-4
     assert set(step["sides"]) == {"jax", "torch channels_last"}
     assert step["threads"] == {"torch": 1, "processors": 1}
