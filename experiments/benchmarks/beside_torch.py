@@ -138,6 +138,20 @@ class Torch:
     }
 
 
+def bound(threads: int, wanted=True) -> Torch | None:
+  """Binds this process to so many threads; a `Torch` of as many, if wanted.
+
+  Raises:
+    ValueError: see `measuring.bind_threads`.
+  """
+  measuring.bind_threads(threads)
+  if not wanted:
+    return None
+  peer = Torch()
+  peer.torch.set_num_threads(threads)
+  return peer
+
+
 def compare(
     report, label, case, program, peer, size, forms, torch_forms, part,
     *, frames=5, calls=1,

@@ -178,9 +178,7 @@ def run(arguments) -> dict:
   chosen = measuring.choices(arguments, models=_MODELS)["models"]
   commands.check_json(arguments.json)
   measuring.check_least(arguments, repeats=2)
-  measuring.bind_threads(arguments.threads)
-  peer = beside_torch.Torch()
-  peer.torch.set_num_threads(arguments.threads)
+  peer = beside_torch.bound(arguments.threads)
   report = measuring.Report(
       arguments.json,
       arguments.budget,

@@ -59,11 +59,7 @@ def run(arguments) -> dict:
   )
   commands.check_json(arguments.json)
   measuring.check_least(arguments, repeats=2)
-  measuring.bind_threads(arguments.threads)
-  peer = None
-  if chosen["torch"]:
-    peer = beside_torch.Torch()
-    peer.torch.set_num_threads(arguments.threads)
+  peer = beside_torch.bound(arguments.threads, chosen["torch"])
   report = measuring.Report(
       arguments.json,
       arguments.budget,

@@ -41,11 +41,7 @@ def run(arguments) -> dict:
   )
   measuring.check_least(arguments, batch=1, side=32, repeats=2)
   commands.check_json(arguments.json)
-  measuring.bind_threads(arguments.threads)
-  peer = None
-  if chosen["torch"]:
-    peer = beside_torch.Torch()
-    peer.torch.set_num_threads(arguments.threads)
+  peer = beside_torch.bound(arguments.threads, chosen["torch"])
   report = measuring.Report(
       arguments.json,
       arguments.budget,
