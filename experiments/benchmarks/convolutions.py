@@ -7,10 +7,11 @@
 Every convolution of a network's call (a window of FastDVDnet, a step of NCFL)
 is taken from the PyTorch twin as it runs, with its shape and how often it
 occurs, and timed alone on random values: ours as its layer computes it, and
-PyTorch's with channels last. The last line of a model has the sums, and the
-time of the whole call: what the whole takes more than the sum is everything
-else (activations, normalisations, warps, shuffles), fused with the
-convolutions where a compiler does so.
+PyTorch's with channels last. The last lines of a model have the sums, and the
+time of the whole call, in which all else is as well (activations,
+normalisations, warps, shuffles). A layer alone writes its result to memory of
+its own at every call, which the whole uses again, so the sum may be above the
+whole: it is to be read beside the other side's.
 """
 
 import collections

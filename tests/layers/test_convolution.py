@@ -7,17 +7,17 @@ import pytest
 
 from experiments import tracing
 from vidrestore_jax.layers.attention import (
-  ChannelAttention,
-  ChannelAttentionBlock,
+    ChannelAttention,
+    ChannelAttentionBlock,
 )
 from vidrestore_jax.layers.convolution import (
-  Conv,
-  GroupedConv,
-  SpaceTimeConv,
-  SubPixelConv,
-  TransposedConv,
-  WideTransposedConv,
-  convolve,
+    Conv,
+    GroupedConv,
+    SpaceTimeConv,
+    SubPixelConv,
+    TransposedConv,
+    WideTransposedConv,
+    convolve,
 )
 from vidrestore_jax.layers.residual import ResBlock
 

@@ -51,7 +51,7 @@ def convolve(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), **defaults):
   outside of loops alone, and in a loop over time a backward pass takes twenty
   times as long. A wide kernel for very few channels, as in
   the last layer of a flow, is one of columns. A 1x1 convolution is a matrix
-  product, which takes a quarter of the time of XLA's convolution.
+  product, which takes a half to a quarter of the time of XLA's convolution.
 
   Args:
     x: `[B, H, W, C]`.
