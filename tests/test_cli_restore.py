@@ -1,7 +1,9 @@
 """Options of `vidrestore restore` do what they say, by every door."""
 
+import ctypes
 import io
 import os
+import subprocess
 import sys
 
 import jax
@@ -289,3 +291,40 @@ def test_without_a_model_the_packages_own_is_taken(
   )
   assert cli.main(["plan", str(tmp_path / "in")]) == 0
   assert "7 frames of 40x32" in capsys.readouterr().out
+
+
+ARENAS = """
+import ctypes, threading
+from vidrestore_jax import cli_restore
+cli_restore.share_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+def hold():
+  for _ in range(100):
+    libc.malloc(1000)
+  together.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+file = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, file)
+libc.fflush(file)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux")
+    or not hasattr(ctypes.CDLL(None), "malloc_info"),
+    reason="of glibc alone",
+)
+@pytest.mark.parametrize("given", [None, "4"])
+def test_threads_share_two_arenas_or_as_many_as_are_asked_for(given):
+  env = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
+  if given:
+    env["MALLOC_ARENA_MAX"] = given
+  told = subprocess.run(
+      [sys.executable, "-c", ARENAS], check=True, env=env,
+      capture_output=True, text=True,
+  ).stdout
+  assert told.count("<heap nr=") == int(given or 2)

@@ -4,7 +4,10 @@ Importing this loads the standard library only.
 """
 
 import argparse
+import contextlib
+import ctypes
 import fractions
+import os
 import pathlib
 import sys
 
@@ -174,8 +177,21 @@ def run(arguments):
     return _run(arguments)
 
 
+def share_arenas():
+  """Has glibc serve all threads from two arenas, unless its variable is set.
+
+  By default it has eight for each processor, and each keeps what its threads
+  once held: a tenth of the peak, which was reached after some 150 frames only.
+  """
+  if "MALLOC_ARENA_MAX" not in os.environ:
+    # Other systems have no mallopt, or nothing to look it up in.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+      ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX.
+
+
 def _run(arguments):
   """`run`, whose frames tick."""
+  share_arenas()
   sigma = arguments.sigma
   if sigma is not None and not 0 <= sigma <= 255:
     raise ValueError(f"--sigma lies between 0 and 255, but got {sigma:g}.")
