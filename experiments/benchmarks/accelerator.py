@@ -12,17 +12,21 @@ Parts, in this order; each row is written to OUT as soon as it is there:
              the error is that of what the model adds to the frames
   speed      FastDVDnet at 854x480 beside its PyTorch twin with the same weights
              (eager and channels last; cudnn.benchmark), windowed and as a
-             stream, and the matrix product that the card reaches at most
+             stream; at 960x540 beside torch.compile's form too, ten windows
+             waited for once; and the matrix product that the card reaches
   training   a training step of FastDVDnet (batch 16 of 5 frames, 96x96, Adam,
              noise drawn on the device) beside the same step in PyTorch
   ncfl       NCFL's step at 960x540 beside its PyTorch twin: the outputs with
              the quantiser off, then frames a second of the whole network
   layers     the layers with formulations of their own, forward and gradient, on
-             the accelerator against the CPU
+             the accelerator against the CPU's float32
   gradient   gradients of a training step likewise
-  growth     FastDVDnet's step by batch, its window at 960x540
-  compiled   torch.compile's form of FastDVDnet's window and NCFL's step at
-             960x540 and of training, slow to start
+  narrow     convolutions of few channels in bfloat16, with a bias and a ReLU, as
+             XLA has them and as `layers.convolution.for_tensor_cores`: of a
+             frame at 960x540, and with gradients of 16 of 128x128
+  growth     FastDVDnet's step by batch
+  compiled   torch.compile's form of NCFL's step at 960x540 and of FastDVDnet's
+             training, slow to start
   davis      NCFL's step of training on 16 clips of 5 frames, 128x128, beside
              PyTorch's (the first stage, with the rate)
 
@@ -149,38 +153,47 @@ def layers(report, sizes):
   """Each layer's output and gradients against the CPU's."""
   del sizes
   host, device = jax.devices("cpu")[0], jax.devices()[0]
-  for name, (layer, args) in layer_cases().items():
+  cases = layer_cases()
+  forms = [(name, "float32", 1e-5) for name in cases] + [
+      (name, "bfloat16", 3e-2) for name in cases if name.startswith("conv")
+  ]
+  for name, form, bound in forms:
+    layer, args = cases[name]
 
-    def both(layer, args):
+    def both(layer, args, form=form):
       if hasattr(layer, "init"):
         with jax.default_device(host):
           init = jax.jit(layer.init, compiler_options=subjects.QUICK)
           variables = init(jax.random.key(0), *args)
         args = (jax.device_get(variables), *args)
-        function = layer.apply
-      else:
-        function = layer
 
-      def outputs(*args):
+      def outputs(form, *args):
+        function = layer
+        if hasattr(layer, "init"):
+          function = layer.clone(dtype=subjects.FORMS[form][0]).apply
         y, pull = jax.vjp(function, *args)
         # A cotangent that differs from place to place.
         return y, pull(jax.tree.map(jnp.cos, y))
 
-      wanted = subjects.run_on(host, "float32", outputs, *args)
-      found = subjects.run_on(device, "float32", outputs, *args)
+      found, wanted = (
+          subjects.run_on(
+              place, form, functools.partial(outputs, form), *args
+          )
+          for place, form in ((device, form), (host, "float32"))
+      )
       return dict(zip(("forward", "gradient"), zip(found, wanted)))
 
     pairs = None
     for kind in ("forward", "gradient"):
 
-      def row(kind=kind, layer=layer, args=args):
+      def row(kind=kind, layer=layer, args=args, form=form, bound=bound):
         nonlocal pairs
         pairs = pairs or both(layer, args)
         return measuring.check(
-            measuring.relative(*pairs[kind]), 1e-5, dtype="float32"
+            measuring.relative(*pairs[kind]), bound, dtype=form
         )
 
-      report.row(f"layers/{name} {kind}", row)
+      report.row(f"layers/{name} {kind} {form}", row)
 
 
 def forward(report, sizes):
@@ -259,23 +272,95 @@ def product(report, sizes):
     report.row(f"{_PRODUCT}{form}", row)
 
 
-def _fastdvdnet(
-    report, sizes, peer, program, size, forms, part,
-    torch_forms=("eager", "channels_last"),
-):
-  beside_torch.compare(
-      report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), program, peer,
-      size, forms, torch_forms, part,
-  )
-
-
-def speed(report, sizes, peer):
-  """Windows and streams beside PyTorch without its compiler."""
-  for program, forms in (
-      ("window", tuple(subjects.FORMS)), ("stream", ("tf32", "bfloat16"))
-  ):
-    _fastdvdnet(report, sizes, peer, program, sizes.frame, forms, "speed")
+def speed(report, sizes, peer, compiled=True):
+  """Windows and streams of FastDVDnet beside PyTorch."""
   product(report, sizes)
+  bare = ("eager", "channels_last")
+  whole = (*bare, "compile") if compiled else bare
+  for program, size, forms, torch_forms, calls in (
+      ("window", sizes.large, ("bfloat16", "tf32"), whole, 10),
+      ("window", sizes.frame, tuple(subjects.FORMS), bare, 1),
+      ("stream", sizes.frame, ("tf32", "bfloat16"), bare, 1),
+  ):
+    beside_torch.compare(
+        report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), program, peer,
+        size, forms, torch_forms, "speed", calls=calls,
+    )
+
+
+# Input channels, features and side of the kernel: NCFL's flow, attention, entry
+# and output, FastDVDnet's entry (grouped) and what follows it.
+_NARROW = (
+    (8, 32, 7), (32, 16, 7), (16, 2, 7), (16, 16, 3), (36, 32, 3), (32, 3, 3),
+    (90, 32, 3),
+)
+_KERNELS = 6  # That one call applies to one image: a launch is no kernel.
+
+
+def narrow(report, sizes):
+  """A plain convolution beside the form for tensor cores."""
+  generator = np.random.default_rng(0)
+
+  def draw(*shape, dtype="bfloat16", size=1.0):
+    return jnp.asarray(size * generator.standard_normal(shape), dtype)
+
+  def plain(x, kernel, stride, padding, bias):
+    y = jax.lax.conv_general_dilated(
+        x, kernel, stride, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return convolution.add_bias(y, bias)
+
+  batch, side = sizes.davis
+  for kind, shape in (
+      ("forward", (1, *sizes.large)), ("gradient", (batch, side, side))
+  ):
+    for channels, features, side in _NARROW:
+
+      def row(kind=kind, case=(channels, features, side), shape=shape):
+        channels, features, side = case
+        pad = ((side // 2,) * 2,) * 2
+        args = (
+            draw(*shape, channels),
+            draw(_KERNELS, side, side, channels, features, size=0.05),
+            draw(_KERNELS, features, dtype="float32", size=0.05),
+        )
+
+        def program(form):
+          def layer(x, kernel, bias):
+            return jax.nn.relu(form(x, kernel, (1, 1), pad, bias))
+
+          def run(x, kernels, biases):
+            found = []
+            for kernel, bias in zip(kernels, biases):
+              y, pull = jax.vjp(layer, x, kernel, bias)
+              found.append(pull(y) if kind == "gradient" else y)
+            return found
+
+          return measuring.compile_program(run, *args)[0]
+
+        programs = {
+            "plain": program(plain),
+            "for tensor cores": program(convolution.for_tensor_cores),
+        }
+        ours, theirs = (
+            jax.device_get(call(*args)) for call in programs.values()
+        )
+        times = measuring.alternate(
+            {
+                name: functools.partial(measuring.waited, call, *args)
+                for name, call in programs.items()
+            },
+            10,
+        )
+        first, second = (times[name]["median_s"] for name in programs)
+        return measuring.check(
+            measuring.relative(ours, theirs), 2e-2, sides=times,
+            ratio=first / second, kernels=_KERNELS,
+            shape=[*shape, channels], features=features, side=side,
+        )
+
+      name = f"{side}x{side} {channels} to {features}"
+      report.row(f"narrow/{name} {kind} bfloat16", row)
 
 
 def gradient(report, sizes):
@@ -334,8 +419,8 @@ def ncfl(report, sizes, peer):
   )
 
 
-def growth(report, sizes, peer):
-  """The step by batch; the window at a larger size."""
+def growth(report, sizes):
+  """The step by batch."""
   for batch in sizes.growth:
 
     def row(batch=batch):
@@ -352,19 +437,13 @@ def growth(report, sizes, peer):
       }
 
     report.row(f"growth/fastdvdnet step of batch {batch} bfloat16", row)
-  _fastdvdnet(
-      report, sizes, peer, "window", sizes.large, ("bfloat16", "tf32"), "growth"
-  )
 
 
 def compiled(report, sizes, peer):
-  """What torch.compile makes of speed and training."""
+  """What torch.compile makes of NCFL and of training."""
   if peer is None:
     return
   forms, torch_forms = ("bfloat16", "tf32"), ("compile",)
-  _fastdvdnet(
-      report, sizes, peer, "window", sizes.large, forms, "compiled", torch_forms
-  )
   beside_torch.compare(
       report, "ncfl", ("ncfl", sizes.ncfl), "stream", peer, sizes.large,
       ("bfloat16",), torch_forms, "compiled", calls=10,
@@ -388,7 +467,7 @@ def shares(rows: list[dict]) -> list[str]:
 
   Args:
     rows: of a report; those with a rate get `share_of_product`, where the
-      product of their form, which ends their name, was measured.
+      product of their form, which their name ends in, was measured.
 
   Returns:
     A line for each.
@@ -400,7 +479,8 @@ def shares(rows: list[dict]) -> list[str]:
   }
   lines = []
   for row in rows:
-    name, _, form = row["name"].rpartition(" ")
+    # What follows a comma is how often it was called.
+    name, _, form = row["name"].partition(",")[0].rpartition(" ")
     if "tflops" not in row or form not in peaks or name == _PRODUCT[:-1]:
       continue
     row["share_of_product"] = share = row["tflops"] / peaks[form]
@@ -423,7 +503,8 @@ PARTS = {
     "davis": davis,
     "layers": lambda report, sizes, peer: layers(report, sizes),
     "gradient": lambda report, sizes, peer: gradient(report, sizes),
-    "growth": growth,
+    "narrow": lambda report, sizes, peer: narrow(report, sizes),
+    "growth": lambda report, sizes, peer: growth(report, sizes),
 }
 
 
@@ -434,8 +515,10 @@ def run(arguments) -> dict:
     check_choice("--only", part, PARTS)
   commands.check_json(arguments.json)
   measuring.check_least(arguments, repeats=2)
+  run_part = dict(PARTS)
   if arguments.nocompile:
     parts = [part for part in parts if part != "compiled"]
+    run_part["speed"] = functools.partial(speed, compiled=False)
   sizes = SMALL if arguments.small else Sizes()
   peer = None
   if not arguments.notorch:
@@ -453,7 +536,7 @@ def run(arguments) -> dict:
       arguments.json, arguments.budget, about, arguments.repeats
   )
   for part in parts:
-    PARTS[part](report, sizes, peer)
+    run_part[part](report, sizes, peer)
   print("\n".join(shares(report.content["rows"])))
   report.write()
   failed, skipped = report.content["failed"], report.content["skipped"]

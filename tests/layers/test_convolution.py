@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from experiments import tracing
+from vidrestore_jax import models
+from vidrestore_jax.layers import convolution
 from vidrestore_jax.layers.attention import (
     ChannelAttention,
     ChannelAttentionBlock,
@@ -171,9 +173,13 @@ def test_wide_transposed_convolution_equals_its_definition(stride):
         ((5, 2, 4, 3), ((0, 0), (1, 3)), (3, 2)),
     ],
 )
+@pytest.mark.parametrize("tensor_cores", [False, True])
 def test_value_and_derivatives_are_those_of_a_convolution(
-    shape, padding, stride
+    monkeypatch, shape, padding, stride, tensor_cores
 ):
+  monkeypatch.setattr(
+      convolution, "has_tensor_cores", lambda dtype: tensor_cores
+  )
   keys = jax.random.split(jax.random.key(0), 5)
   x = jax.random.normal(keys[0], (2, 9, 12, shape[2]))
   kernel = jax.random.normal(keys[1], shape)
@@ -218,3 +224,83 @@ def test_in_a_loop_every_gradient_has_the_order_of_axes_that_a_cpu_is_fast_in():
   # Two forward, and two gradients of each.
   nhwc, hwio = (0, 3, 1, 2), (3, 2, 0, 1)
   assert found == 6 * [jax.lax.ConvDimensionNumbers(nhwc, hwio, nhwc)]
+
+
+@pytest.mark.parametrize(
+    "channels, features, kernel, width",
+    [
+        (3, 5, 3, 12),  # Two columns as channels.
+        (8, 32, 7, 12),  # Four.
+        (16, 2, 7, 14),  # Two, of a width that is no multiple of four.
+        (16, 16, 3, 9),  # None.
+        (36, 32, 3, 8),  # Filled up.
+    ],
+)
+def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
+    monkeypatch, channels, features, kernel, width
+):
+  """Multiples of eight channels, and no copy of columns into channels."""
+  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
+  x = jnp.ones((1, 6, width, channels))
+  layer = Conv(features, kernel)
+  variables = layer.init(jax.random.key(0), x)
+  (found,) = (
+      equation
+      for equation in tracing.equations(jax.make_jaxpr(layer.apply)(variables, x))
+      if equation.primitive.name == "conv_general_dilated"
+  )
+  (*_, taken), (*_, made) = (
+      found.invars[0].aval.shape, found.outvars[0].aval.shape
+  )
+  assert taken % 8 == made % 8 == 0
+  few = min(channels, features) <= 16
+  assert found.invars[0].aval.shape[2] == (
+      width // np.gcd(width, 4 if kernel > 3 else 2) if few else width
+  )
+
+
+def test_groups_are_one_convolution_for_tensor_cores(monkeypatch):
+  x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))
+  layer = GroupedConv(9, groups=3)
+  variables = layer.init(jax.random.key(1), x)
+  affine = jnp.linspace(0.5, 2, 9), jnp.linspace(-1, 1, 9)
+  wanted = layer.apply(variables, x, affine)
+  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
+  found = layer.apply(variables, x, affine, spare=7)
+  np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
+  np.testing.assert_array_equal(found[..., 9:], 0)
+  after = GroupedConv(4)
+  variables = after.init(jax.random.key(2), wanted)
+  np.testing.assert_allclose(
+      after.apply(variables, found, unread=7),
+      after.apply(variables, wanted),
+      atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_fastdvdnet_is_the_same_in_the_form_for_tensor_cores(
+    monkeypatch, batch_norm
+):
+  model = models.build(
+      "fastdvdnet", widths=(4, 8, 8), interm=5, batch_norm=batch_norm
+  )
+  keys = iter(jax.random.split(jax.random.key(0), 300))
+  window = jax.random.uniform(next(keys), (1, 5, 16, 20, 3))
+  noise = jnp.full((1, 16, 20, 1), 0.1)
+  variables = jax.tree.map(
+      # Statistics and scales that are not those of the start, and positive.
+      lambda leaf: leaf
+      if leaf.ndim > 1
+      else leaf + 0.1 * jax.random.uniform(next(keys), leaf.shape),
+      model.init(next(keys), window, noise),
+  )
+
+  def found():
+    return jax.jit(lambda *args: model.apply(*args).frames)(
+        variables, window, noise
+    )
+
+  plain = found()
+  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
+  np.testing.assert_allclose(found(), plain, atol=1e-5)

@@ -21,7 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidrestore_jax.layers.convolution import GroupedConv, TransposedConv
+from vidrestore_jax.layers.convolution import (
+    Conv,
+    GroupedConv,
+    TransposedConv,
+)
 
 
 def pad_to_multiple(frames, multiple: int):
@@ -222,7 +226,7 @@ def masked(size: tuple[int, int], valid):
   """
 
   def intercept(call, arguments, options, context):
-    kinds = (nn.Conv, GroupedConv, TransposedConv)
+    kinds = (Conv, nn.Conv, GroupedConv, TransposedConv)
     if isinstance(context.module, kinds) and context.method_name == "__call__":
       arguments = (_masked(arguments[0], size, valid), *arguments[1:])
     return call(*arguments, **options)

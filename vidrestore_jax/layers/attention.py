@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.convolution import Conv
 
 
@@ -25,8 +26,13 @@ class ChannelAttention(nn.Module):
     squeeze = Conv(hidden, 1, dtype=self.dtype, name="squeeze")
     excite = Conv(channels, 1, dtype=self.dtype, name="excite")
     excited = excite(nn.relu(squeeze(pooled))).astype(jnp.float32)
-    # In float32, as its gradient is a sum over the frame.
-    return (x * nn.sigmoid(excited)).astype(x.dtype)
+
+    @recomputation.cheap
+    def scale(x, excited):
+      # In float32, as its gradient is a sum over the frame.
+      return (x * nn.sigmoid(excited)).astype(x.dtype)
+
+    return scale(x, excited)
 
 
 class ChannelAttentionBlock(nn.Module):

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.layers.gradients import lower_bound
 
 # Offset of the square-root reparametrisation: keeps its gradient bounded at 0
@@ -31,10 +32,15 @@ class GDN(nn.Module):
     channels = x.shape[-1]
     beta = self._nonnegative("beta", jnp.ones(channels), minimum=1e-6)
     gamma = self._nonnegative("gamma", 0.1 * jnp.eye(channels), minimum=0.0)
-    wide = x.astype(jnp.float32)
-    root = jnp.sqrt(jnp.square(wide) @ gamma + beta)
-    y = wide * root if self.inverse else wide / root
-    return y.astype(self.dtype)
+
+    @recomputation.cheap
+    def normalize(x, gamma, beta):
+      wide = x.astype(jnp.float32)
+      root = jnp.sqrt(jnp.square(wide) @ gamma + beta)
+      y = wide * root if self.inverse else wide / root
+      return y.astype(self.dtype)
+
+    return normalize(x, gamma, beta)
 
   def _nonnegative(self, name, value, minimum):
     raw = self.param(name, lambda _: jnp.sqrt(value + _PEDESTAL))

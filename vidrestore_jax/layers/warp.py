@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from vidrestore_jax.layers import recomputation
 from vidrestore_jax.shapes import check_choice, check_rank
 
 
@@ -52,19 +53,18 @@ def backward_warp(image, flow, *, padding: str = "border"):
     )
     return found.reshape(image.shape)
 
-  def blend(pair, values):
-    (_, one), (_, other) = pair
-    return values[0] * one[..., None] + values[1] * other[..., None]
+  def mean(weights, values):
+    return sum(w[..., None] * value for w, value in zip(weights, values))
 
-  # Blended in float32, as the flow's gradient is a sum over channels.
-  blended = blend(
-      rows,
-      [
-          blend(columns, [look_up(row, column) for column, _ in columns])
-          for row, _ in rows
-      ],
-  )
-  return blended.astype(image.dtype)
+  @recomputation.cheap
+  def blend(values, down, across):
+    # In float32, as the flow's gradient is a sum over channels.
+    blended = mean(down, [mean(across, row) for row in values])
+    return blended.astype(image.dtype)
+
+  (indices_down, down), (indices_across, across) = zip(*rows), zip(*columns)
+  values = [[look_up(i, j) for j in indices_across] for i in indices_down]
+  return blend(values, down, across)
 
 
 def _in_border(position, size):

@@ -53,6 +53,23 @@ def batch_norm(*, train: bool, epsilon: float, dtype, name: str) -> nn.Module:
   )
 
 
+def normalized(conv, norm, x, **options):
+  """`norm(conv(x))`, of running averages as one convolution.
+
+  Args:
+    conv: a `layers.convolution.GroupedConv`.
+    norm: a `batch_norm`.
+    x: `[B, H, W, C]`.
+    **options: of the convolution.
+  """
+  if not norm.use_running_average or norm.is_initializing():
+    return norm(conv(x, **options))
+  learned, kept = (norm.variables[key] for key in ("params", "batch_stats"))
+  factor = learned["scale"] * jax.lax.rsqrt(kept["var"] + norm.epsilon)
+  affine = factor, learned["bias"] - kept["mean"] * factor
+  return conv(x, affine, **options)
+
+
 def _is_mapped() -> bool:
   """Whether what is being traced is mapped over devices."""
   try:

@@ -80,22 +80,25 @@ class DnCNN(nn.Module):
     x = x.astype(self.dtype)
     for i in range(self.depth):
       last = i == self.depth - 1
-      x = GroupedConv(
+      conv = GroupedConv(
           self.channels if last else self.width,
           use_bias=self.bias,
           kernel_init=kaiming_normal(),
           dtype=self.dtype,
           name=f"conv_{i}",
-      )(x)
-      if last:
-        break
-      if self.batch_norm and i > 0:
-        x = whole_batch.batch_norm(
+      )
+      if self.batch_norm and 0 < i and not last:
+        norm = whole_batch.batch_norm(
             train=train,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name=f"norm_{i}",
-        )(x)
+        )
+        x = whole_batch.normalized(conv, norm, x)
+      else:
+        x = conv(x)
+      if last:
+        break
       x = nn.relu(x)
     x = x.astype(jnp.float32)
     return Restored(frames - x if self.residual else x, {})

@@ -20,6 +20,7 @@ from vidrestore_jax.layers.convolution import (
     GroupedConv,
     kaiming_normal,
     small_normal,
+    spare_channels,
 )
 from vidrestore_jax.layers.resample import depth_to_space
 from vidrestore_jax.shapes import (
@@ -62,10 +63,16 @@ class ConvBlock(nn.Module):
   @nn.compact
   def __call__(self, x, *, train: bool):
     """Maps [B, H, W, C] to [B, H / stride, W / stride, features[-1]]."""
+    spare = 0
     for i, features in enumerate(self.features):
       last = i == len(self.features) - 1
+      unread, spare = spare, 0
+      if not (last or train or self.is_initializing()):
+        # What a batch normalises has no spare channels.
+        spare = spare_channels(features, jnp.dtype(self.dtype))
+      options = dict(unread=unread, spare=spare)
       small = self.small_end and last
-      x = GroupedConv(
+      conv = GroupedConv(
           features,
           stride=1 if i else self.stride,
           groups=1 if i else self.groups,
@@ -73,16 +80,19 @@ class ConvBlock(nn.Module):
           kernel_init=small_normal if small else kaiming_normal(),
           dtype=self.dtype,
           name=f"conv_{i}",
-      )(x)
+      )
       if self.linear_end and last:
-        return x
+        return conv(x, **options)
       if self.batch_norm:
-        x = whole_batch.batch_norm(
+        norm = whole_batch.batch_norm(
             train=train,
             epsilon=1e-5,
             dtype=self.dtype,
             name=f"norm_{i}",
-        )(x)
+        )
+        x = whole_batch.normalized(conv, norm, x, **options)
+      else:
+        x = conv(x, **options)
       x = nn.relu(x)
     return x
 

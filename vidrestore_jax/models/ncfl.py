@@ -296,7 +296,10 @@ class Compression(nn.Module):
       latent, symbols = adaptive_quantize(
           latent, mean, step, add_mean_back=self.add_mean_back
       )
-      bits = symbol_bits(INTERVALS[self.distribution](symbols, scale))
+      interval = INTERVALS[self.distribution]
+      bits = recomputation.cheap(
+          lambda symbols, scale: symbol_bits(interval(symbols, scale))
+      )(symbols, scale)
     decoded = Decoder(
         feature.shape[-1],
         self.hidden_channels,
