@@ -5,6 +5,9 @@ Two primitives carry the arithmetic of a network: `conv_general_dilated` and
 programs, adds up what these two execute, and keeps the account by name stack,
 which is where Flax writes the path of the module that asked for the work.
 
+Convolutions are traced in their plain form: some of those that run have zeros
+among their taps, to be faster.
+
 What counts: every tap of a convolution, also where it reads the padding; of a
 transposed convolution only the taps that fall on real samples, not those that
 fall on the zeros inserted between them. Elementwise work, gathers (warps) and
@@ -16,6 +19,8 @@ import math
 
 import jax
 from jax.extend import core
+
+from vidrestore_jax.layers import convolution
 
 # Primitives that run their inner program exactly once.
 _CALLS = {
@@ -46,11 +51,10 @@ def count_macs(fn, *args) -> collections.Counter:
     ValueError: where the number of executions cannot be read from the program:
       a contraction inside a `while` loop or inside a primitive not known here.
   """
-  return count_jaxpr_macs(jax.make_jaxpr(fn)(*args))
-
-
-def count_jaxpr_macs(jaxpr) -> collections.Counter:
-  """As `count_macs`, of a program that is traced already, a `ClosedJaxpr`."""
+  if hasattr(fn, "lower"):  # What is jitted may be traced in another form.
+    fn = fn.__wrapped__
+  with convolution.use_form("plain"):
+    jaxpr = jax.make_jaxpr(lambda *args: fn(*args))(*args)
   return _count(jaxpr.jaxpr, "")
 
 

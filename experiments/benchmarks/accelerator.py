@@ -10,25 +10,24 @@ Parts, in this order; each row is written to OUT as soon as it is there:
              NCFL on the accelerator against the host's CPU: float32 at the
              highest precision, at JAX's default (TF32 on NVIDIA), bfloat16;
              the error is that of what the model adds to the frames
-  speed      FastDVDnet at 854x480 beside its PyTorch twin with the same weights
-             (eager and channels last; cudnn.benchmark), windowed and as a
-             stream; at 960x540 beside torch.compile's form too, ten windows
-             waited for once; and the matrix product that the card reaches
-  training   a training step of FastDVDnet (batch 16 of 5 frames, 96x96, Adam,
-             noise drawn on the device) beside the same step in PyTorch
+  speed      the matrix product that the card reaches at most; FastDVDnet beside
+             its PyTorch twin with the same weights (cudnn.benchmark): its
+             window at 960x540 beside all forms, ten waited for once; at
+             854x480, windowed and as a stream, beside eager and channels last
   ncfl       NCFL's step at 960x540 beside its PyTorch twin: the outputs with
              the quantiser off, then frames a second of the whole network
+  training   a training step of FastDVDnet (batch 16 of 5 frames, 96x96, Adam,
+             noise drawn on the device) beside the same step in PyTorch
+  davis      NCFL's step of training on 16 clips of 5 frames, 128x128, beside
+             PyTorch's, not compiled (the first stage, with the rate)
   layers     the layers with formulations of their own, forward and gradient, on
              the accelerator against the CPU's float32
   gradient   gradients of a training step likewise
-  narrow     convolutions of few channels in bfloat16, with a bias and a ReLU, as
-             XLA has them and as `layers.convolution.for_tensor_cores`: of a
-             frame at 960x540, and with gradients of 16 of 128x128
+  narrow     convolutions of few channels in bfloat16, with a bias and a ReLU,
+             in their usual form and in that for tensor cores
+             (`layers.convolution`): of a frame at 960x540, and with gradients
+             of 16 of 128x128
   growth     FastDVDnet's step by batch
-  compiled   torch.compile's form of NCFL's step at 960x540 and of FastDVDnet's
-             training, slow to start
-  davis      NCFL's step of training on 16 clips of 5 frames, 128x128, beside
-             PyTorch's (the first stage, with the rate)
 
 Errors are |found - wanted| / |wanted| unless said otherwise. Weights are drawn
 at random, BatchNorm's statistics too. The two sides' outputs are compared first
@@ -39,7 +38,9 @@ and `compile_s` are JAX's. Quantisation rounds, which two devices may do to
 different sides: its rows have bounds of their own. `share_of_product` is
 a row's rate over the matrix product's of the same form, where both ran.
 
---budget is in seconds; rows that it leaves no time for are named as skipped.
+torch.compile stands beside bfloat16, and FastDVDnet's window in TF32; it is
+slow to start, and --nocompile leaves it out. --budget is in seconds; rows that
+it leaves no time for are named as skipped.
 --small is a run of tiny shapes to try the script with. The exit status is 1
 where a row failed.
 """
@@ -272,94 +273,100 @@ def product(report, sizes):
     report.row(f"{_PRODUCT}{form}", row)
 
 
-def speed(report, sizes, peer, compiled=True):
+_BARE = ("eager", "channels_last")
+_ALL = (*_BARE, "compile")
+
+
+def speed(report, sizes, peer, torch_forms=_ALL):
   """Windows and streams of FastDVDnet beside PyTorch."""
   product(report, sizes)
-  bare = ("eager", "channels_last")
-  whole = (*bare, "compile") if compiled else bare
-  for program, size, forms, torch_forms, calls in (
-      ("window", sizes.large, ("bfloat16", "tf32"), whole, 10),
-      ("window", sizes.frame, tuple(subjects.FORMS), bare, 1),
-      ("stream", sizes.frame, ("tf32", "bfloat16"), bare, 1),
+  for program, size, forms, others, calls in (
+      ("window", sizes.large, ("bfloat16", "tf32"), torch_forms, 10),
+      ("window", sizes.frame, tuple(subjects.FORMS), _BARE, 1),
+      ("stream", sizes.frame, ("tf32", "bfloat16"), _BARE, 1),
   ):
     beside_torch.compare(
         report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), program, peer,
-        size, forms, torch_forms, "speed", calls=calls,
+        size, forms, others, "speed", calls=calls,
     )
 
 
-# Input channels, features and side of the kernel: NCFL's flow, attention, entry
-# and output, FastDVDnet's entry (grouped) and what follows it.
-_NARROW = (
-    (8, 32, 7), (32, 16, 7), (16, 2, 7), (16, 16, 3), (36, 32, 3), (32, 3, 3),
-    (90, 32, 3),
-)
+# Layers and their input channels, by name: NCFL's flow, attention, entry and
+# output, FastDVDnet's entry and what follows it, with channels to spare.
+_NARROW = {
+    "7x7 8 to 32": (convolution.Conv(32, 7), 8),
+    "7x7 32 to 16": (convolution.Conv(16, 7), 32),
+    "7x7 16 to 2": (convolution.Conv(2, 7), 16),
+    "3x3 16 to 16": (convolution.Conv(16), 16),
+    "3x3 36 to 32": (convolution.Conv(32), 36),
+    "3x3 32 to 3": (convolution.Conv(3), 32),
+    "3x3 12 to 90 in 3 groups": (convolution.GroupedConv(90, groups=3), 12),
+    "3x3 90 to 32": (convolution.GroupedConv(32), 90),
+}
 _KERNELS = 6  # That one call applies to one image: a launch is no kernel.
 
 
 def narrow(report, sizes):
-  """A plain convolution beside the form for tensor cores."""
-  generator = np.random.default_rng(0)
-
-  def draw(*shape, dtype="bfloat16", size=1.0):
-    return jnp.asarray(size * generator.standard_normal(shape), dtype)
-
-  def plain(x, kernel, stride, padding, bias):
-    y = jax.lax.conv_general_dilated(
-        x, kernel, stride, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return convolution.add_bias(y, bias)
-
+  """Convolutions in their usual form and in that for tensor cores."""
   batch, side = sizes.davis
   for kind, shape in (
       ("forward", (1, *sizes.large)), ("gradient", (batch, side, side))
   ):
-    for channels, features, side in _NARROW:
+    for name, (layer, channels) in _NARROW.items():
 
-      def row(kind=kind, case=(channels, features, side), shape=shape):
-        channels, features, side = case
-        pad = ((side // 2,) * 2,) * 2
-        args = (
-            draw(*shape, channels),
-            draw(_KERNELS, side, side, channels, features, size=0.05),
-            draw(_KERNELS, features, dtype="float32", size=0.05),
-        )
+      def row(kind=kind, layer=layer, shape=(*shape, channels)):
+        layer = layer.clone(dtype="bfloat16")
+        x = jax.random.normal(jax.random.key(0), shape, jnp.bfloat16)
+        keys = jax.random.split(jax.random.key(1), _KERNELS)
+        variables = [layer.init(key, x[:, :8, :8]) for key in keys]
+        options = {"usual": {}, "tensor_cores": {}}
+        if isinstance(layer, convolution.GroupedConv) and kind == "forward":
+          # As between FastDVDnet's layers.
+          with convolution.use_form("tensor_cores"):
+            count = functools.partial(
+                convolution.spare_channels, dtype=x.dtype
+            )
+            spare, unread = count(layer.features), count(shape[-1])
+          options["tensor_cores"] = dict(spare=spare)
+          if layer.groups == 1:
+            options["tensor_cores"] = dict(unread=unread)
 
         def program(form):
-          def layer(x, kernel, bias):
-            return jax.nn.relu(form(x, kernel, (1, 1), pad, bias))
+          more = options[form]
+          rest = ((0, 0),) * 3 + ((0, more.get("unread", 0)),)
+          given = jnp.pad(x, rest)
 
-          def run(x, kernels, biases):
-            found = []
-            for kernel, bias in zip(kernels, biases):
-              y, pull = jax.vjp(layer, x, kernel, bias)
-              found.append(pull(y) if kind == "gradient" else y)
-            return found
+          def apply(variables, x):
+            return jax.nn.relu(layer.apply(variables, x, **more))
 
-          return measuring.compile_program(run, *args)[0]
+          def run(x, variables):
+            if kind == "forward":
+              return [apply(v, x) for v in variables]
+            made = [jax.vjp(apply, v, x) for v in variables]
+            return [pull(y) for y, pull in made]
 
-        programs = {
-            "plain": program(plain),
-            "for tensor cores": program(convolution.for_tensor_cores),
-        }
-        ours, theirs = (
-            jax.device_get(call(*args)) for call in programs.values()
-        )
-        times = measuring.alternate(
-            {
-                name: functools.partial(measuring.waited, call, *args)
-                for name, call in programs.items()
-            },
-            10,
-        )
-        first, second = (times[name]["median_s"] for name in programs)
+          with convolution.use_form(form):
+            compiled, _ = measuring.compile_program(
+                run, given, variables, count=False
+            )
+          return functools.partial(
+              measuring.waited, compiled, given, variables
+          )
+
+        calls = {form: program(form) for form in options}
+        found = {form: jax.device_get(call()) for form, call in calls.items()}
+        if kind == "forward":
+          found["tensor_cores"] = [
+              y[..., : layer.features] for y in found["tensor_cores"]
+          ]
+        times = measuring.alternate(calls, 10)
+        usual, ours = (times[form]["median_s"] for form in options)
         return measuring.check(
-            measuring.relative(ours, theirs), 2e-2, sides=times,
-            ratio=first / second, kernels=_KERNELS,
-            shape=[*shape, channels], features=features, side=side,
+            measuring.relative(found["tensor_cores"], found["usual"]), 2e-2,
+            sides=times, ratio=usual / ours, calls=_KERNELS,
+            shape=list(shape), features=layer.features,
         )
 
-      name = f"{side}x{side} {channels} to {features}"
       report.row(f"narrow/{name} {kind} bfloat16", row)
 
 
@@ -401,22 +408,22 @@ def gradient(report, sizes):
       report.row(f"gradient/{title} {form}", row)
 
 
-def ncfl(report, sizes, peer):
+def ncfl(report, sizes, peer, torch_forms=_ALL):
   """NCFL frame by frame beside PyTorch's; what it makes is compared unrounded.
 
-  Ten frames are waited for once, as a stream runs.
+  Ten steps are waited for once, as a stream is not waited for frame by frame.
   """
   exact = subjects.exact("ncfl", sizes.ncfl)
   how = (peer, sizes.large)
-  torch_forms = ("eager", "channels_last")
   beside_torch.compare(
-      report, "ncfl_noq", ("ncfl", exact), "stream", *how, ("float32",),
-      torch_forms, "ncfl",
+      report, "ncfl_noq", ("ncfl", exact), "stream", *how, ("float32",), _BARE,
+      "ncfl",
   )
-  beside_torch.compare(
-      report, "ncfl", ("ncfl", sizes.ncfl), "stream", *how,
-      ("bfloat16", "tf32"), torch_forms, "ncfl", calls=10,
-  )
+  for form, others in (("bfloat16", torch_forms), ("tf32", _BARE)):
+    beside_torch.compare(
+        report, "ncfl", ("ncfl", sizes.ncfl), "stream", *how, (form,), others,
+        "ncfl", calls=10,
+    )
 
 
 def growth(report, sizes):
@@ -439,26 +446,21 @@ def growth(report, sizes):
     report.row(f"growth/fastdvdnet step of batch {batch} bfloat16", row)
 
 
-def compiled(report, sizes, peer):
-  """What torch.compile makes of NCFL and of training."""
-  if peer is None:
-    return
-  forms, torch_forms = ("bfloat16", "tf32"), ("compile",)
-  beside_torch.compare(
-      report, "ncfl", ("ncfl", sizes.ncfl), "stream", peer, sizes.large,
-      ("bfloat16",), torch_forms, "compiled", calls=10,
-  )
-  beside_torch.train(
-      report, "fastdvdnet", sizes.fastdvdnet, peer, (sizes.batch, sizes.patch),
-      forms, torch_forms, "compiled",
-  )
+def train(report, sizes, peer, torch_forms=_ALL):
+  """FastDVDnet's training step beside PyTorch's."""
+  for form in subjects.FORMS:
+    beside_torch.train(
+        report, "fastdvdnet", sizes.fastdvdnet, peer,
+        (sizes.batch, sizes.patch), (form,),
+        torch_forms if form == "bfloat16" else _BARE, check=form == "float32",
+    )
 
 
 def davis(report, sizes, peer):
   """NCFL's training step of the paper, in bfloat16, beside PyTorch's."""
   beside_torch.train(
       report, "ncfl", sizes.ncfl, peer, sizes.davis, ("bfloat16",),
-      part="davis",
+      part="davis", check=False,
   )
 
 
@@ -492,19 +494,15 @@ def shares(rows: list[dict]) -> list[str]:
 
 
 PARTS = {
-    "forward": lambda report, sizes, peer: forward(report, sizes),
+    "forward": lambda report, sizes, peer, forms: forward(report, sizes),
     "speed": speed,
-    "training": lambda report, sizes, peer: beside_torch.train(
-        report, "fastdvdnet", sizes.fastdvdnet, peer,
-        (sizes.batch, sizes.patch),
-    ),
     "ncfl": ncfl,
-    "compiled": compiled,
-    "davis": davis,
-    "layers": lambda report, sizes, peer: layers(report, sizes),
-    "gradient": lambda report, sizes, peer: gradient(report, sizes),
-    "narrow": lambda report, sizes, peer: narrow(report, sizes),
-    "growth": lambda report, sizes, peer: growth(report, sizes),
+    "training": train,
+    "davis": lambda report, sizes, peer, forms: davis(report, sizes, peer),
+    "layers": lambda report, sizes, peer, forms: layers(report, sizes),
+    "gradient": lambda report, sizes, peer, forms: gradient(report, sizes),
+    "narrow": lambda report, sizes, peer, forms: narrow(report, sizes),
+    "growth": lambda report, sizes, peer, forms: growth(report, sizes),
 }
 
 
@@ -515,10 +513,6 @@ def run(arguments) -> dict:
     check_choice("--only", part, PARTS)
   commands.check_json(arguments.json)
   measuring.check_least(arguments, repeats=2)
-  run_part = dict(PARTS)
-  if arguments.nocompile:
-    parts = [part for part in parts if part != "compiled"]
-    run_part["speed"] = functools.partial(speed, compiled=False)
   sizes = SMALL if arguments.small else Sizes()
   peer = None
   if not arguments.notorch:
@@ -536,7 +530,7 @@ def run(arguments) -> dict:
       arguments.json, arguments.budget, about, arguments.repeats
   )
   for part in parts:
-    run_part[part](report, sizes, peer)
+    PARTS[part](report, sizes, peer, _BARE if arguments.nocompile else _ALL)
   print("\n".join(shares(report.content["rows"])))
   report.write()
   failed, skipped = report.content["failed"], report.content["skipped"]

@@ -169,7 +169,7 @@ def compare(
     torch_forms: "eager", "channels_last" (not compiled), "compile" (that too).
     part: of the report, which the rows' names start with.
     frames: of a clip.
-    calls: that are waited for once, as a stream of frames runs.
+    calls: of the same, waited for once, as no frame of a stream is waited for.
   """
   name, arguments = case
   many = f", {calls} calls" if calls > 1 else ""
@@ -378,6 +378,7 @@ def _compared(times, errors, bound):
 def train(
     report, name, arguments, peer, shape, forms=subjects.FORMS,
     torch_forms=("eager", "channels_last"), part="training", label=None,
+    check=True,
 ):
   """A model's training step beside PyTorch's, after their gradients agree.
 
@@ -389,13 +390,14 @@ def train(
     shape: clips of a batch, and the side of their frames.
     forms: likewise.
     torch_forms: likewise.
-    part: likewise; of "training" gradients are compared as well.
+    part: likewise.
     label: likewise; None for the model's name.
+    check: whether to compare gradients as well.
   """
   label = label or name
   clips, side = shape
   same = None
-  if peer and part == "training":
+  if peer and check:
     same = report.row(
         f"{part}/{label} gradients, jax and torch, float32",
         lambda: same_gradients(

@@ -205,13 +205,13 @@ def _call(point, model, variables):
       state = jax.jit(model.init_state)(frame)
       program, about = measuring.compile_program(
           functools.partial(subjects.step_of, model),
-          variables, state, frame, noise,
+          variables, state, frame, noise, count=False,
       )
       args = (variables, state, frame, noise)
     else:
       args = (variables, clip, noise)
       program, about = measuring.compile_program(
-          functools.partial(subjects.restored, model), *args
+          functools.partial(subjects.restored, model), *args, count=False
       )
   return functools.partial(measuring.waited, program, *args), about
 
@@ -248,7 +248,7 @@ def _step(point, model, variables):
   )
   with subjects.precision("float32"):
     program, about = measuring.compile_program(
-        sharding.jit_step(step, mesh), state, batch
+        sharding.jit_step(step, mesh), state, batch, count=False
     )
 
   def call():

@@ -217,10 +217,15 @@ def check(error: float, bound: float, **more) -> dict:
 # Time
 
 
-def compile_program(function, *args, donate=()):
+def compile_program(function, *args, donate=(), count=True):
   """(program, seconds of tracing and compiling, work, bytes it reserves).
 
-  A function that is jitted already is taken as it is.
+  Args:
+    function: one that is jitted already is taken as it is.
+    *args: its arguments.
+    donate: which of them, where it is not jitted.
+    count: whether to count its multiply-accumulates, for which it is traced
+      once more.
   """
   if not hasattr(function, "lower"):
     function = jax.jit(function, donate_argnums=donate)
@@ -231,7 +236,8 @@ def compile_program(function, *args, donate=()):
   program = lowered.compile()
   compiled = time.perf_counter()
   about = {"trace_s": traced - start, "compile_s": compiled - traced}
-  about["macs"] = tracing.count_jaxpr_macs(trace.jaxpr).total()
+  if count:
+    about["macs"] = tracing.count_macs(function, *args).total()
   memory = program.memory_analysis()
   if memory is not None:
     about["memory"] = {

@@ -136,7 +136,8 @@ def serve(spec: dict):
       spec["batch"], jax.devices()[:1], parts=policy.accumulate
   )
   program, about = measuring.compile_program(
-      sharding.jit_step(step, mesh), jax.eval_shape(start, variables), batch
+      sharding.jit_step(step, mesh), jax.eval_shape(start, variables), batch,
+      count=False,
   )
   print(json.dumps(about), flush=True)
 

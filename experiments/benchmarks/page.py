@@ -83,17 +83,29 @@ def comparisons(run: dict) -> list[Comparison]:
     }
     if not peers or not row.get("ok", True):
       continue
-    label = row["name"].partition("/")[2]
+    label = row["name"].partition("/")[2].partition(",")[0]
     if "step" in label.split() and "shape" in row:
       clips, frames, height, width, _ = row["shape"]
       label = label.replace("step", f"step {clips}x{frames}x{width}x{height}")
     model, _, rest = label.partition(" ")
+    ours, peers = _per_call((row["sides"]["jax"], peers), row.get("calls", 1))
     found.append(Comparison(
-        f"{plots.TITLES.get(model, model)} {rest}",
-        row["sides"]["jax"], peers, row.get("error"),
+        f"{plots.TITLES.get(model, model)} {rest}", ours, peers,
+        row.get("error"),
         (row.get("threads") or {}).get("torch"),
     ))
   return found
+
+
+def _per_call(times, calls: int):
+  """Seconds of one of the calls that were waited for together."""
+  keys = ("median_s", "min_s", "max_s")
+  ours, peers = times
+
+  def each(side):
+    return side | {key: side[key] / calls for key in keys}
+
+  return each(ours), {form: each(side) for form, side in peers.items()}
 
 
 def machine(run: dict, threads=()) -> str:

@@ -44,12 +44,12 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
   )
   out = tmp_path / "out.json"
   parts = {
-      "product": lambda report, sizes, peer: accelerator.product(report, sizes),
-      "speed": lambda report, sizes, peer: beside_torch.compare(
+      "product": lambda report, sizes, *_: accelerator.product(report, sizes),
+      "speed": lambda report, sizes, peer, _: beside_torch.compare(
           report, "fastdvdnet", ("fastdvdnet", sizes.fastdvdnet), "window",
           peer, sizes.frame, ["float32"], (), "speed",
       ),
-      "late": lambda report, sizes, peer: [
+      "late": lambda report, *_: [
           setattr(report, "_budget", 0), report.row("late/row", dict)
       ],
   }
@@ -70,7 +70,7 @@ def test_writes_speed_and_names_what_it_skips(tmp_path, monkeypatch):
 
 
 def test_a_row_that_fails_ends_in_status_1(tmp_path, monkeypatch):
-  def part(report, sizes, peer):
+  def part(report, *_):
     report.row("raises", lambda: 1 / 0)
     report.row("off", lambda: measuring.check(float("nan"), 1.0))
     report.row("fine", lambda: measuring.check(0.5, 1.0))
@@ -86,13 +86,43 @@ def test_a_row_that_fails_ends_in_status_1(tmp_path, monkeypatch):
 
 
 def test_layers_are_compared_by_output_and_gradient(monkeypatch):
-  name = "warp.backward_warp"
-  case = accelerator.layer_cases()[name]
-  monkeypatch.setattr(accelerator, "layer_cases", lambda: {name: case})
+  cases = accelerator.layer_cases()
+  names = ("warp.backward_warp", "convolution.Conv")
+  monkeypatch.setattr(
+      accelerator, "layer_cases", lambda: {name: cases[name] for name in names}
+  )
   report = measuring.Report(None, 60, {})
   accelerator.layers(report, TINY)
+  *exact, forward, gradient = report.content["rows"]
+  assert [row["dtype"] for row in exact] == 4 * ["float32"]
+  assert all(row["error"] <= 1e-6 for row in exact)
+  for row in (forward, gradient):
+    assert row["dtype"] == "bfloat16" and 0 < row["error"] < row["bound"]
+
+
+@pytest.mark.parametrize(
+    "name", ["3x3 16 to 16", "3x3 12 to 90 in 3 groups", "3x3 90 to 32"]
+)
+def test_narrow_convolutions_are_the_same_in_both_forms(monkeypatch, name):
+  case = accelerator._NARROW[name]
+  monkeypatch.setattr(accelerator, "_NARROW", {name: case})
+  monkeypatch.setattr(accelerator, "_KERNELS", 1)
+  report = measuring.Report(None, 60, {})
+  accelerator.narrow(report, TINY)
   forward, gradient = report.content["rows"]
-  assert forward["error"] <= 1e-6 and gradient["error"] <= 1e-6
+  for row in (forward, gradient):
+    assert row["ok"] and set(row["sides"]) == {"usual", "tensor_cores"}
+
+
+def test_torch_compile_can_be_left_out(monkeypatch, tmp_path):
+  asked = []
+  monkeypatch.setattr(
+      accelerator, "PARTS", {"part": lambda *args: asked.append(args[-1])}
+  )
+  out = f"--json={tmp_path / 'out.json'}"
+  for more in ([], ["--nocompile"]):
+    assert accelerator.main(["--notorch", out, *more]) == 0
+  assert asked == [("eager", "channels_last", "compile"), asked[0][:2]]
 
 
 def test_errors():

@@ -1,5 +1,7 @@
 """Padding, phases and blocks of the convolutional layers."""
 
+import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from experiments import tracing
 from vidrestore_jax import models
-from vidrestore_jax.layers import convolution
+from vidrestore_jax.layers import convolution, recomputation, whole_batch
 from vidrestore_jax.layers.attention import (
     ChannelAttention,
     ChannelAttentionBlock,
@@ -173,13 +175,10 @@ def test_wide_transposed_convolution_equals_its_definition(stride):
         ((5, 2, 4, 3), ((0, 0), (1, 3)), (3, 2)),
     ],
 )
-@pytest.mark.parametrize("tensor_cores", [False, True])
+@pytest.mark.parametrize("form", convolution.FORMS)
 def test_value_and_derivatives_are_those_of_a_convolution(
-    monkeypatch, shape, padding, stride, tensor_cores
+    shape, padding, stride, form
 ):
-  monkeypatch.setattr(
-      convolution, "has_tensor_cores", lambda dtype: tensor_cores
-  )
   keys = jax.random.split(jax.random.key(0), 5)
   x = jax.random.normal(keys[0], (2, 9, 12, shape[2]))
   kernel = jax.random.normal(keys[1], shape)
@@ -200,7 +199,8 @@ def test_value_and_derivatives_are_those_of_a_convolution(
     _, pull = jax.vjp(function, x, kernel)
     return y, along, *pull(jax.random.normal(keys[4], y.shape))
 
-  pairs = zip(*(jax.jit(all_of, static_argnums=0)(f) for f in (ours, plain)))
+  with convolution.use_form(form):
+    pairs = zip(*(jax.jit(all_of, static_argnums=0)(f) for f in (ours, plain)))
   for found, wanted in pairs:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
@@ -227,7 +227,7 @@ def test_in_a_loop_every_gradient_has_the_order_of_axes_that_a_cpu_is_fast_in():
 
 
 @pytest.mark.parametrize(
-    "channels, features, kernel, width",
+    ("channels", "features", "kernel", "width"),
     [
         (3, 5, 3, 12),  # Two columns as channels.
         (8, 32, 7, 12),  # Four.
@@ -237,16 +237,17 @@ def test_in_a_loop_every_gradient_has_the_order_of_axes_that_a_cpu_is_fast_in():
     ],
 )
 def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
-    monkeypatch, channels, features, kernel, width
+    channels, features, kernel, width
 ):
-  """Multiples of eight channels, and no copy of columns into channels."""
-  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
+  """Multiples of eight channels; where there are few, columns as channels."""
   x = jnp.ones((1, 6, width, channels))
   layer = Conv(features, kernel)
   variables = layer.init(jax.random.key(0), x)
+  with convolution.use_form("tensor_cores"):
+    program = jax.make_jaxpr(layer.apply)(variables, x)
   (found,) = (
       equation
-      for equation in tracing.equations(jax.make_jaxpr(layer.apply)(variables, x))
+      for equation in tracing.equations(program)
       if equation.primitive.name == "conv_general_dilated"
   )
   (*_, taken), (*_, made) = (
@@ -259,14 +260,17 @@ def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
   )
 
 
-def test_groups_are_one_convolution_for_tensor_cores(monkeypatch):
+def test_groups_are_one_convolution_for_tensor_cores():
   x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))
   layer = GroupedConv(9, groups=3)
   variables = layer.init(jax.random.key(1), x)
   affine = jnp.linspace(0.5, 2, 9), jnp.linspace(-1, 1, 9)
   wanted = layer.apply(variables, x, affine)
-  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
-  found = layer.apply(variables, x, affine, spare=7)
+  np.testing.assert_allclose(
+      wanted, affine[0] * layer.apply(variables, x) + affine[1], atol=1e-5
+  )
+  with convolution.use_form("tensor_cores"):
+    found = layer.apply(variables, x, affine, spare=7)
   np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
   np.testing.assert_array_equal(found[..., 9:], 0)
   after = GroupedConv(4)
@@ -279,9 +283,7 @@ def test_groups_are_one_convolution_for_tensor_cores(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_fastdvdnet_is_the_same_in_the_form_for_tensor_cores(
-    monkeypatch, batch_norm
-):
+def test_fastdvdnet_is_the_same_in_the_form_for_tensor_cores(batch_norm):
   model = models.build(
       "fastdvdnet", widths=(4, 8, 8), interm=5, batch_norm=batch_norm
   )
@@ -301,6 +303,85 @@ def test_fastdvdnet_is_the_same_in_the_form_for_tensor_cores(
         variables, window, noise
     )
 
-  plain = found()
-  monkeypatch.setattr(convolution, "has_tensor_cores", lambda dtype: True)
-  np.testing.assert_allclose(found(), plain, atol=1e-5)
+  usual = found()
+  with convolution.use_form("tensor_cores"):
+    np.testing.assert_allclose(found(), usual, atol=1e-5)
+
+
+def test_a_form_that_does_not_exist():
+  found = pytest.raises(ValueError, match="plain, usual, tensor_cores")
+  with found, convolution.use_form("fast"):
+    pass
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_running_averages_are_one_convolution(bias):
+  """To rounding what normalising the convolution's output gives."""
+
+  class Normalized(nn.Module):
+    def setup(self):
+      self.conv = GroupedConv(6, groups=2, use_bias=bias)
+      self.norm = whole_batch.batch_norm(
+          train=False, epsilon=1e-2, dtype="float32", name=None
+      )
+
+    def __call__(self, x):
+      return whole_batch.normalized(self.conv, self.norm, x)
+
+    def apart(self, x):
+      return self.norm(self.conv(x))
+
+  layer, x = Normalized(), jax.random.normal(jax.random.key(0), (2, 5, 6, 4))
+  keys = iter(jax.random.split(jax.random.key(1), 20))
+  variables = jax.tree.map(
+      lambda leaf: 0.5 + jax.random.uniform(next(keys), leaf.shape),
+      layer.init(jax.random.key(2), x),
+  )
+  wanted = layer.apply(variables, x, method="apart")
+  np.testing.assert_allclose(layer.apply(variables, x), wanted, atol=1e-5)
+  count = sum(
+      equation.primitive.name == "sub"  # Of the mean, from every pixel.
+      and equation.outvars[0].aval.shape == wanted.shape
+      for equation in tracing.equations(
+          jax.make_jaxpr(layer.apply)(variables, x)
+      )
+  )
+  assert count == 0
+  with pytest.raises(flax.errors.ScopeCollectionNotFound, match="batch_stats"):
+    layer.apply({"params": variables["params"]}, x)
+
+
+def test_work_is_counted_of_the_plain_form():
+  layer, x = Conv(3, 7), jnp.ones((1, 8, 8, 5))
+  variables = layer.init(jax.random.key(0), x)
+  wanted = 8 * 8 * 7 * 7 * 5 * 3
+  with convolution.use_form("tensor_cores"):
+    assert tracing.count_macs(layer.apply, variables, x).total() == wanted
+    jitted = jax.jit(lambda *args: layer.apply(*args))
+    jitted.trace(variables, x)
+    assert tracing.count_macs(jitted, variables, x).total() == wanted
+
+
+def test_a_loop_keeps_what_goes_into_cheap_functions_alone():
+  x = jnp.ones((3, 4, 4), jnp.bfloat16)
+
+  def wide(x):
+    return jnp.sqrt(x.astype(jnp.float32) ** 2 + 1).astype(x.dtype)
+
+  def kept(function):
+    def loss(x):
+      def body(carry, frame):
+        return carry + function(frame), None
+
+      return jax.lax.scan(body, jnp.zeros_like(x[0]), x)[0].sum()
+
+    return {
+        var.aval.dtype.name
+        for equation in tracing.equations(jax.make_jaxpr(jax.grad(loss))(x))
+        if equation.primitive.name == "scan"
+        for var in equation.outvars
+        if var.aval.shape == x.shape
+    }
+
+  assert "float32" in kept(wide)
+  assert kept(recomputation.cheap(wide)) <= {"bfloat16"}

@@ -33,16 +33,21 @@ def summed(equation) -> int:
 
 
 @functools.cache
-def program(name):
+def program(name, form="usual"):
   """Loss, gradients and metrics of the model in bfloat16, traced."""
   model = models.build(name, **dict(subjects.TINY[name]), dtype="bfloat16")
   run = jax.value_and_grad(tiny.loss(model), has_aux=True)
-  return jax.make_jaxpr(run, return_shape=True)(*tiny.shapes(model))
+  with convolution.use_form(form):
+    return jax.make_jaxpr(run, return_shape=True)(*tiny.shapes(model))
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
-def test_statistics_entropy_and_sums_are_float32(name):
-  jaxpr, _ = program(name)
+@pytest.mark.parametrize(
+    "name, form",
+    [(name, "usual") for name in tiny.NAMES]
+    + [("ncfl", "tensor_cores"), ("fastdvdnet", "tensor_cores")],
+)
+def test_statistics_entropy_and_sums_are_float32(name, form):
+  jaxpr, _ = program(name, form)
   found = {"convolutions": 0}
   for equation in tracing.equations(jaxpr.jaxpr):
     kind = equation.primitive.name
@@ -88,8 +93,9 @@ LAYERS = {
 }
 
 
+@pytest.mark.parametrize("form", ["usual", "tensor_cores"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_bias_gradient_counts_every_pixel(name):
+def test_a_bias_gradient_counts_every_pixel(name, form):
   """Summed in bfloat16, 262,144 ones gave 4,096 on a CPU."""
   layer, size = LAYERS[name], (1, 256, 256, 1)
   x = jnp.zeros(size if name != "space_time" else (1, 3, *size[1:]))
@@ -103,7 +109,8 @@ def test_a_bias_gradient_counts_every_pixel(name):
 
   pixels = jax.eval_shape(layer.apply, variables, *args)
   pixels = jax.tree.leaves(pixels)[0].size / 2
-  gradient = jax.jit(jax.grad(total))(variables)["params"]
+  with convolution.use_form(form):
+    gradient = jax.jit(jax.grad(total))(variables)["params"]
   gradient = gradient.get("conv", gradient)["bias"]
   np.testing.assert_allclose(gradient, pixels, rtol=1e-2)
 

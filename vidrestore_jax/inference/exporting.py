@@ -11,7 +11,8 @@ step is one program without a case for borders; `exported_clip` does it.
 The weights are constants of the program. A file is then all there is: none can
 be paired with other weights, and the compiler prepares kernels once, not for
 each frame. Batches of any size are one program, and so are frames of any size
-unless one is given.
+unless one is given. It is the same program for every platform, so that a GPU
+does not get the convolutions of few channels that it is fastest with.
 """
 
 import json
@@ -26,6 +27,7 @@ from jax import export as jax_export
 
 from vidrestore_jax import released
 from vidrestore_jax.inference import exported_clip, streaming, tiling
+from vidrestore_jax.layers import convolution
 from vidrestore_jax.shapes import check_choice
 
 CARD = "export.json"
@@ -147,12 +149,13 @@ def lower(
       init, step = _windowed(model, variables)
     state = jax.eval_shape(init, frame)
     restored = jax.eval_shape(step, state, *given.values())[1]
-    made = [
-        jax_export.export(jax.jit(function), platforms=platforms)(*arguments)
-        for function, arguments in (
-            (init, [frame]), (step, [state, *given.values()])
-        )
-    ]
+    with convolution.use_form("usual"):  # Wherever it is exported.
+      made = [
+          jax_export.export(jax.jit(function), platforms=platforms)(*arguments)
+          for function, arguments in (
+              (init, [frame]), (step, [state, *given.values()])
+          )
+      ]
   except (TypeError, jax.errors.InconclusiveDimensionOperation) as error:
     if size is not None:
       raise

@@ -226,7 +226,7 @@ def masked(size: tuple[int, int], valid):
   """
 
   def intercept(call, arguments, options, context):
-    kinds = (Conv, nn.Conv, GroupedConv, TransposedConv)
+    kinds = (Conv, GroupedConv, TransposedConv)
     if isinstance(context.module, kinds) and context.method_name == "__call__":
       arguments = (_masked(arguments[0], size, valid), *arguments[1:])
     return call(*arguments, **options)

@@ -4,6 +4,8 @@ All of them map `[B, H, W, C]`, have a bias unless told otherwise, keep
 parameters in float32 and compute in `dtype`.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
 
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidrestore_jax.layers.resample import depth_to_space
+from vidrestore_jax.shapes import check_choice
 
 # Keeps the variance of its input. PyTorch's default, a third of that, loses the
 # signal in a deep network whose blocks are not normalised; with it the first
@@ -83,33 +86,77 @@ def convolve(
     y = y.reshape(*x.shape[:-1], -1)
   elif has_tensor_cores(x.dtype):
     return for_tensor_cores(x, kernel, stride, padding, bias)
+  elif _form.get() == "plain":
+    y = _plain(x, kernel, padding, stride)
   else:
     y = _convolve(x, kernel, padding, stride)
   return y if bias is None else add_bias(y, bias)
 
 
+FORMS = ("plain", "usual", "tensor_cores")
+_form = contextvars.ContextVar("form", default=None)
+
+
+@contextlib.contextmanager
+def use_form(form: str):
+  """A context in which convolutions are traced in a form, wherever they run.
+
+  What was jitted and traced before keeps the form that it has.
+
+  Args:
+    form: "plain", XLA's own, with the taps of the paper and no more; "usual",
+      that of CPUs and of float32; or "tensor_cores", see `for_tensor_cores`.
+
+  Raises:
+    ValueError: there is no such form.
+  """
+  check_choice("The form of convolutions", form, FORMS)
+  token = _form.set(form)
+  try:
+    yield
+  finally:
+    _form.reset(token)
+
+
 def has_tensor_cores(dtype) -> bool:
-  """Whether a GPU's matrix units compute in it."""
+  """Whether convolutions in it have the form of `for_tensor_cores`.
+
+  On a GPU those in bfloat16 do, unless `use_form` says otherwise.
+  """
+  if _form.get() is not None:
+    return _form.get() == "tensor_cores"
   return jax.default_backend() == "gpu" and dtype == jnp.bfloat16
 
 
 def spare_channels(channels: int, dtype) -> int:
   """How many channels of zeros make as many as a GPU computes fast with."""
-  return -channels % _ALIGNED if has_tensor_cores(dtype) else 0
+  return _missing(channels) if has_tensor_cores(dtype) else 0
 
 
-_ALIGNED = 8
+_ALIGNED = 8  # Channels whose values a GPU reads at once.
+
+
+def _missing(channels):
+  """From there to a number of input channels that an H200 is fast with.
+
+  Of 36 channels a 3x3 convolution took 156 us as of 40, 114 as of 48 and 97 as
+  of 64.
+  """
+  if channels % _ALIGNED == 0:
+    return 0
+  return -channels % (16 if channels < 32 else 32)
 
 
 def for_tensor_cores(x, kernel, stride, padding, bias):
   """A convolution as `convolve` has it, of shapes that cuDNN is fast with.
 
-  Of fewer than 32 channels it computes no faster than of 32 or 64. So where
-  there are few, neighbouring columns become channels, which in memory they are
-  already, and the kernel the one over these that is the same: with zeros, but
-  on an H200 in a quarter to three quarters of the time, gradients too. What is
-  no multiple of eight channels it copies on the way in and out: zeros are added
-  here, where whatever makes x may write them.
+  Of fewer than 32 channels it computes no faster than of 32 or 64. So where 16
+  or fewer come in or go out, and no more than 64, neighbouring columns become
+  channels, which in memory they are already, and the kernel the one over these
+  that is the same: with zeros, but on an H200 in a quarter to three quarters of
+  the time, gradients too. What is no multiple of eight channels it copies on
+  the way in and out: zeros are added here, where whatever makes x may write
+  them.
 
   Args:
     x: as in `convolve`, like the others.
@@ -121,7 +168,7 @@ def for_tensor_cores(x, kernel, stride, padding, bias):
   Returns:
     Likewise.
   """
-  rows, columns, channels, features = kernel.shape
+  _, columns, channels, features = kernel.shape
   fold = 1
   if (
       stride == (1, 1)
@@ -132,9 +179,8 @@ def for_tensor_cores(x, kernel, stride, padding, bias):
   ):
     fold = math.gcd(x.shape[2], 4 if columns > 3 else 2)
   aligned = _ALIGNED // fold
-  if fold == 1 and channels % aligned:
-    aligned = 16 if channels < 32 else 32
-  more = (-channels % aligned, -features % (_ALIGNED // fold))
+  missing = _missing(channels) if fold == 1 else -channels % aligned
+  more = (missing, -features % aligned)
   if any(more):
     x = jnp.pad(x, ((0, 0),) * 3 + ((0, more[0]),))
     kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more[0]), (0, more[1])))
@@ -325,9 +371,8 @@ class GroupedConv(nn.Module):
   """A 3x3 convolution in contiguous groups of channels, zero-padded by 1.
 
   Computed group by group: XLA's own grouped convolution takes many times as
-  long on a CPU. On a GPU, in bfloat16, as one convolution whose kernel has
-  zeros between the groups: of four channels each it is three times as fast. One
-  group is the plain convolution.
+  long on a CPU. In the form for tensor cores as one convolution whose kernel
+  has zeros between the groups. One group is the plain convolution.
   """
 
   features: int

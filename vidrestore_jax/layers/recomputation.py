@@ -34,11 +34,12 @@ def of_parts(remat: str) -> str:
 
 
 def cheap(function):
-  """The function of arrays; its backward pass keeps what goes in, no more.
+  """The function of arrays; in a loop over time only what goes in is kept.
 
   For a few operations on each number, in float32 between layers in bfloat16:
   what they give on the way is twice as large as what is given to them, and a
-  loop over time copies what it keeps.
+  loop copies what it keeps for the backward pass. Outside of a loop XLA takes
+  what is computed anew for what it already has.
   """
   return jax.checkpoint(function, prevent_cse=False)
 

@@ -62,8 +62,9 @@ def normalized(conv, norm, x, **options):
     x: `[B, H, W, C]`.
     **options: of the convolution.
   """
-  if not norm.use_running_average or norm.is_initializing():
-    return norm(conv(x, **options))
+  known = norm.use_running_average and "batch_stats" in norm.variables
+  if not known or norm.is_initializing():
+    return norm(conv(x, **options))  # Which names what is missing.
   learned, kept = (norm.variables[key] for key in ("params", "batch_stats"))
   factor = learned["scale"] * jax.lax.rsqrt(kept["var"] + norm.epsilon)
   affine = factor, learned["bias"] - kept["mean"] * factor

@@ -87,7 +87,7 @@ class DnCNN(nn.Module):
           dtype=self.dtype,
           name=f"conv_{i}",
       )
-      if self.batch_norm and 0 < i and not last:
+      if self.batch_norm and i > 0 and not last:
         norm = whole_batch.batch_norm(
             train=train,
             epsilon=self.epsilon,
