@@ -88,24 +88,19 @@ def comparisons(run: dict) -> list[Comparison]:
       clips, frames, height, width, _ = row["shape"]
       label = label.replace("step", f"step {clips}x{frames}x{width}x{height}")
     model, _, rest = label.partition(" ")
-    ours, peers = _per_call((row["sides"]["jax"], peers), row.get("calls", 1))
+    calls = row.get("calls", 1)  # That were waited for together.
     found.append(Comparison(
-        f"{plots.TITLES.get(model, model)} {rest}", ours, peers,
-        row.get("error"),
-        (row.get("threads") or {}).get("torch"),
+        f"{plots.TITLES.get(model, model)} {rest}",
+        _each(row["sides"]["jax"], calls),
+        {form: _each(times, calls) for form, times in peers.items()},
+        row.get("error"), (row.get("threads") or {}).get("torch"),
     ))
   return found
 
 
-def _per_call(times, calls: int):
-  """Seconds of one of the calls that were waited for together."""
-  keys = ("median_s", "min_s", "max_s")
-  ours, peers = times
-
-  def each(side):
-    return side | {key: side[key] / calls for key in keys}
-
-  return each(ours), {form: each(side) for form, side in peers.items()}
+def _each(times: dict, calls: int) -> dict:
+  """Seconds of one of so many calls."""
+  return {key: times[key] / calls for key in ("median_s", "min_s", "max_s")}
 
 
 def machine(run: dict, threads=()) -> str:

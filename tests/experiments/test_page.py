@@ -87,6 +87,16 @@ def test_a_comparison_is_with_the_fastest_form_of_pytorch():
   assert found.label == "NCFL step 4x5x64x48 float32"
 
 
+def test_calls_that_are_waited_for_together_are_told_one_by_one():
+  name = "speed/fastdvdnet window 960x540 bfloat16, 10 calls"
+  row = _beside(name, 50.0, compile=60.0) | {"calls": 10}
+  (found,) = page.comparisons(_run(row))
+  assert found.label == "FastDVDnet window 960x540 bfloat16"
+  assert found.ours["median_s"] == pytest.approx(5.0)
+  assert found.fastest_s == pytest.approx(6.0)
+  assert found.ratio == pytest.approx(1.2)
+
+
 def test_sides_whose_outputs_differ_are_not_compared():
   row = _beside("inference/fastdvdnet window 64x48 float32", 0.5, eager=1.0)
   run = _run(row | {"ok": False, "error": None})

@@ -16,6 +16,7 @@ import pytest
 
 from vidrestore_jax import cli, models, released
 from vidrestore_jax.inference import exported_clip, exporting, streaming
+from vidrestore_jax.layers import convolution
 from vidrestore_jax.shapes import Restored
 
 NCFL = dict(
@@ -197,6 +198,17 @@ def test_a_step_is_lowered_for_cpu_cuda_and_tpu(step):
   assert card["frame"] == "float32[b, 4*h, 4*w, 3]"
   assert card["step"] == "step(state, frame, noise) -> (state, restored)"
   assert (card["lag"], card["border"]) == (2, "reflect")
+
+
+def test_an_export_is_the_same_wherever_it_is_made():
+  """A GPU's form of convolutions would be slow on the other platforms."""
+  model = models.build("dncnn", width=4, depth=3)
+  made = []
+  for form in ("usual", "tensor_cores"):  # Of the machine that exports.
+    with convolution.use_form(form):
+      made.append(exporting.lower(model, _variables(model), size=(8, 8)))
+  first, second = (programs.step.mlir_module() for programs in made)
+  assert first == second
 
 
 def test_the_readmes_example_and_the_script_beside_the_step_restore(step):

@@ -269,10 +269,11 @@ def test_groups_are_one_convolution_for_tensor_cores():
   np.testing.assert_allclose(
       wanted, affine[0] * layer.apply(variables, x) + affine[1], atol=1e-5
   )
-  with convolution.use_form("tensor_cores"):
-    found = layer.apply(variables, x, affine, spare=7)
-  np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
-  np.testing.assert_array_equal(found[..., 9:], 0)
+  for form in ("usual", "tensor_cores"):
+    with convolution.use_form(form):
+      found = layer.apply(variables, x, affine, spare=7)
+    np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
+    np.testing.assert_array_equal(found[..., 9:], 0)
   after = GroupedConv(4)
   variables = after.init(jax.random.key(2), wanted)
   np.testing.assert_allclose(

@@ -143,13 +143,14 @@ def lower(
   if model.noise_map:
     given["noise"] = frame.update(shape=(batch, height, width, 1))
   try:
-    if model.recurrent:
-      init, step = _recurrent(model, variables, frame)
-    else:
-      init, step = _windowed(model, variables)
-    state = jax.eval_shape(init, frame)
-    restored = jax.eval_shape(step, state, *given.values())[1]
-    with convolution.use_form("usual"):  # Wherever it is exported.
+    # Wherever it is exported; JAX keeps the first trace, that of the shapes.
+    with convolution.use_form("usual"):
+      if model.recurrent:
+        init, step = _recurrent(model, variables, frame)
+      else:
+        init, step = _windowed(model, variables)
+      state = jax.eval_shape(init, frame)
+      restored = jax.eval_shape(step, state, *given.values())[1]
       made = [
           jax_export.export(jax.jit(function), platforms=platforms)(*arguments)
           for function, arguments in (
