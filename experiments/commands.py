@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import signal
 import socket
 import sys
 import traceback
@@ -15,6 +16,7 @@ from experiments import preemption
 from vidrestore_jax import cli_arguments
 
 parse_size = cli_arguments.parse_size
+_CTRL_C = 128 + signal.SIGINT
 
 
 def run(
@@ -40,11 +42,27 @@ def run(
     return 3 if isinstance(error, FloatingPointError) else 2
   except KeyboardInterrupt:
     print(f"Stopped. {stopped}".strip(), file=sys.stderr)
-    return 130
+    return _CTRL_C
   except preemption.Preempted as saved:
     print(saved, file=sys.stderr)
     return preemption.STATUS
   return 0
+
+
+def end(status: int):
+  """Ends this process with what `run` returned.
+
+  Ctrl-C may have left threads of C++ behind, in the middle of a save, which
+  abort the process (SIGABRT) where they meet the end of the interpreter.
+
+  Args:
+    status: of the exit.
+  """
+  if status == _CTRL_C:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+  sys.exit(status)
 
 
 def check_json(path):

@@ -72,3 +72,22 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
       commands.alone_in(tmp_path),
   ):
     pass
+
+
+def test_ctrl_c_leaves_whatever_is_left_behind(tmp_path):
+  script = tmp_path / "stopped.py"
+  script.write_text(
+      "import signal, threading\n"
+      "from experiments import commands\n"
+      "def stopped():\n"
+      "  threading.Thread(target=threading.Event().wait).start()\n"
+      "  print('Half')\n"
+      "  signal.raise_signal(signal.SIGINT)\n"
+      "commands.end(commands.run(stopped, stopped='Go on.'))\n"
+  )
+  done = subprocess.run(
+      [sys.executable, str(script)], capture_output=True, text=True,
+      timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)},
+  )
+  assert done.returncode == 130
+  assert (done.stdout, done.stderr) == ("Half\n", "Stopped. Go on.\n")
