@@ -82,6 +82,8 @@ def test_ctrl_c_leaves_whatever_is_left_behind(tmp_path):
       "def stopped():\n"
       "  threading.Thread(target=threading.Event().wait).start()\n"
       "  print('Half')\n"
+      "  # A shell's background jobs start with it ignored.\n"
+      "  signal.signal(signal.SIGINT, signal.default_int_handler)\n"
       "  signal.raise_signal(signal.SIGINT)\n"
       "commands.end(commands.run(stopped, stopped='Go on.'))\n"
   )
