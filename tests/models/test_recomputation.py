@@ -35,13 +35,18 @@ def test_a_policy_changes_no_gradient(name):
   forms = [{"remat": remat} for remat in POLICIES[name]]
   if name == "ncfl":  # Within a loop over time as well.
     forms += [{"remat": remat, "unroll": 0} for remat in POLICIES[name]]
+  largest = max(np.abs(w).max() for w in jax.tree.leaves(wanted[0]))
   for form in forms:
     for f, w in zip(
         jax.tree.leaves(gradient(**form)),
         jax.tree.leaves(wanted),
         strict=True,
     ):
-      assert np.abs(f - w).max() <= 1e-5 * max(np.abs(w).max(), 1e-3), form
+      if np.abs(w).max() < 1e-6 * largest:
+        # Of a bias that BatchNorm takes away again: zero, but for rounding.
+        assert np.abs(f).max() < 1e-6 * largest, form
+      else:
+        assert np.abs(f - w).max() <= 1e-5 * np.abs(w).max(), form
 
 
 @pytest.mark.parametrize("name", POLICIES)
