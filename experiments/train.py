@@ -68,6 +68,7 @@ def run(
   # All that can be wrong with the config is found before anything is written.
   config = jobs.resolve(config, workdir)
   processes.check_same(config.to_json(sort_keys=True))
+  sharding.connect()
   jobs.check_claim(workdir, config)
   if not training and not (workdir / "checkpoints").is_dir():
     raise FileNotFoundError(

@@ -25,7 +25,7 @@ def losses(run) -> list[float]:
   return [found[step] for step in sorted(found)]
 
 
-@pytest.mark.slow  # Nine starts, and as many compilations: minutes.
+@pytest.mark.slow  # Nine starts, six compilations: minutes.
 @pytest.mark.parametrize("variant", ["noq", "fastdvdnet"])
 def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
   arguments = [
@@ -43,23 +43,22 @@ def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
   one.finish()
   expected = losses(one)
   pmap = "--config.parallel=pmap"
-  for name, kwargs in (
-      ("eight", dict(devices=8)), ("pair", dict(devices=2, count=2))
-  ):
+  pair = dict(devices=2, count=2)
+  for name, kwargs in (("eight", dict(devices=8)), ("pair", pair)):
     same = start(name, **kwargs), start(f"{name}_pmap", pmap, **kwargs)
     for run in same:
       run.finish()
       np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
 
-  # From eight devices to two, to two processes, and to one under pmap.
+  # From eight devices to two, to two processes, and to these under pmap.
   for step, kwargs in (
-      (12, dict(devices=8)), (24, dict(devices=2)), (36, dict(count=2))
+      (12, dict(devices=8)), (24, dict(devices=2)), (36, pair)
   ):
     moved = start("moved", **kwargs)
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
     assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
-  moved = start("moved", pmap)
+  moved = start("moved", pmap, **pair)
   moved.finish()
   assert "Goes on from step" in moved.log()
   np.testing.assert_allclose(losses(moved), expected, rtol=1e-3)

@@ -33,10 +33,10 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
-def start(folder, cache, host=HOST):
+def start(folder, cache, host=HOST, *more, **kwargs):
   return runs.Run(
-      folder, ARGUMENTS, cache=cache, count=2,
-      main=("-c", host, f"{folder}/read.{{process}}"),
+      folder, [*ARGUMENTS, *more], cache=cache, count=2,
+      main=("-c", host, f"{folder}/read.{{process}}"), **kwargs,
   )
 
 
@@ -112,3 +112,19 @@ def test_an_error_of_one_host_ends_both_in_a_line_each(tmp_path):
   assert "error: its disk is gone" in run.log()
   assert "Traceback" not in run.log()
   assert statuses in ([1], [-signal.SIGABRT]), run.log()
+
+
+@pytest.mark.slow
+def test_a_host_may_be_late_with_its_first_step(tmp_path):
+  """By more than the half minute that Gloo waits for the first exchange."""
+  late = """
+  if position == 0 and log.name.endswith("read.1"):
+    time.sleep(40)
+  batch = read(self)"""
+  host = "import time" + HOST.replace("\n  batch = read(self)", late)
+  # Of one device each, what checks the config has brought them together.
+  more, devices = "--config.batch_size=4", 2
+  run = start(tmp_path, tmp_path / "cache", host, more, devices=devices)
+  run.wait_for(1)
+  run.send(signal.SIGTERM)
+  assert set(run.end(120)) == {128 + signal.SIGTERM}, run.log()
