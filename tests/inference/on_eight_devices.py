@@ -46,7 +46,7 @@ def _all():
   for name in models.available():
     for kwargs in TINY.get(name, [{}]):
       if getattr(models.build(name, **kwargs), "restores", False):
-        yield pytest.param(name, kwargs, (2, 3, 8), marks=pytest.mark.slow)
+        yield pytest.param(name, kwargs, (3, 8), marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("name", "kwargs", "devices"), [*FAST, *_all()])

@@ -13,6 +13,8 @@ from tests.training import runs
 from vidrestore_jax.training import writers
 
 STEPS = 50
+PAIR = dict(devices=2, count=2)
+PMAP = "--config.parallel=pmap"
 
 
 def losses(run) -> list[float]:
@@ -25,40 +27,50 @@ def losses(run) -> list[float]:
   return [found[step] for step in sorted(found)]
 
 
-@pytest.mark.slow  # Nine starts, six compilations: minutes.
-@pytest.mark.parametrize("variant", ["noq", "fastdvdnet"])
-def test_devices_processes_and_pmap_change_only_rounding(tmp_path, variant):
+def start(folder, variant, *more, **kwargs):
+  """A run in `folder`, beside whose siblings it finds its programs."""
   arguments = [
       f"{runs.TINY}:{variant}", f"--config.steps={STEPS}",
       "--config.batch_size=8", "--config.log_every=1",
-      "--config.checkpoint_every=0",
+      "--config.checkpoint_every=0", *more,
   ]
+  return runs.Run(folder, arguments, cache=folder.parent / "cache", **kwargs)
 
-  def start(name, *more, **kwargs):
-    return runs.Run(
-        tmp_path / name, [*arguments, *more], cache=tmp_path / "cache", **kwargs
+
+@pytest.fixture(scope="module", params=["noq", "fastdvdnet"])
+def one(request, tmp_path_factory):
+  """Name, folder and losses of a run on one device of one process."""
+  folder = tmp_path_factory.mktemp(request.param)
+  run = start(folder / "one", request.param)
+  run.finish()
+  return request.param, folder, losses(run)
+
+
+@pytest.mark.slow  # Five starts, as many compilations.
+def test_devices_processes_and_pmap_change_only_rounding(one):
+  variant, folder, expected = one
+  for name, kwargs in (("eight", dict(devices=8)), ("pair", PAIR)):
+    same = (
+        start(folder / name, variant, **kwargs),
+        start(folder / f"{name}_pmap", variant, PMAP, **kwargs),
     )
-
-  one = start("one")
-  one.finish()
-  expected = losses(one)
-  pmap = "--config.parallel=pmap"
-  pair = dict(devices=2, count=2)
-  for name, kwargs in (("eight", dict(devices=8)), ("pair", pair)):
-    same = start(name, **kwargs), start(f"{name}_pmap", pmap, **kwargs)
     for run in same:
       run.finish()
       np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
 
-  # From eight devices to two, to two processes, and to these under pmap.
-  for step, kwargs in (
-      (12, dict(devices=8)), (24, dict(devices=2)), (36, pair)
-  ):
-    moved = start("moved", **kwargs)
+
+@pytest.mark.slow  # Four starts, which find all programs but one.
+@pytest.mark.parametrize("one", ["noq"], indirect=True)
+def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
+  """From eight devices to two, to two processes, and to these under pmap."""
+  variant, folder, expected = one
+  places = dict(devices=8), dict(devices=2), PAIR
+  for step, kwargs in zip((12, 24, 36), places):
+    moved = start(folder / "moved", variant, **kwargs)
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
     assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
-  moved = start("moved", pmap, **pair)
+  moved = start(folder / "moved", variant, PMAP, **PAIR)
   moved.finish()
   assert "Goes on from step" in moved.log()
   np.testing.assert_allclose(losses(moved), expected, rtol=1e-3)
