@@ -59,10 +59,10 @@ def test_devices_processes_and_pmap_change_only_rounding(one):
       np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
 
 
-@pytest.mark.slow  # Four starts, which find all programs but one.
+@pytest.mark.slow  # Four starts, which find all programs but two.
 @pytest.mark.parametrize("one", ["noq"], indirect=True)
 def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
-  """From eight devices to two, to two processes, and to these under pmap."""
+  """From eight devices to two, to two processes, and to one under pmap."""
   variant, folder, expected = one
   places = dict(devices=8), dict(devices=2), PAIR
   for step, kwargs in zip((12, 24, 36), places):
@@ -70,7 +70,7 @@ def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
     assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
-  moved = start(folder / "moved", variant, PMAP, **PAIR)
+  moved = start(folder / "moved", variant, PMAP)
   moved.finish()
   assert "Goes on from step" in moved.log()
   np.testing.assert_allclose(losses(moved), expected, rtol=1e-3)
