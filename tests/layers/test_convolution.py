@@ -1,5 +1,7 @@
 """Padding, phases and blocks of the convolutional layers."""
 
+import functools
+
 import flax
 import flax.linen as nn
 import jax
@@ -260,7 +262,8 @@ def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
   )
 
 
-def test_groups_are_one_convolution_for_tensor_cores():
+@pytest.mark.parametrize("forward", [False, True])
+def test_groups_may_be_one_convolution(forward):
   x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))
   layer = GroupedConv(9, groups=3)
   variables = layer.init(jax.random.key(1), x)
@@ -271,7 +274,11 @@ def test_groups_are_one_convolution_for_tensor_cores():
   )
   for form in ("usual", "tensor_cores"):
     with convolution.use_form(form):
-      found = layer.apply(variables, x, affine, spare=7)
+      run = functools.partial(layer.apply, spare=7, forward=forward)
+      found = run(variables, x, affine)
+      jaxpr = str(jax.make_jaxpr(run)(variables, x, affine))
+    dense = forward or form == "tensor_cores"
+    assert jaxpr.count("conv_general_dilated[") == (1 if dense else 3)
     np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
     np.testing.assert_array_equal(found[..., 9:], 0)
   after = GroupedConv(4)
@@ -281,6 +288,26 @@ def test_groups_are_one_convolution_for_tensor_cores():
       after.apply(variables, wanted),
       atol=1e-5,
   )
+
+
+@pytest.mark.parametrize(
+    "form, convolutions", [("usual", 16), ("plain", 18)]
+)
+def test_on_a_cpu_fastdvdnet_restores_with_groups_as_one(form, convolutions):
+  model = models.build("fastdvdnet", widths=(4, 8, 8), interm=5)
+  args = jax.eval_shape(
+      lambda: (jnp.zeros((1, 5, 8, 8, 3)), jnp.zeros((1, 8, 8, 1)))
+  )
+  variables = jax.eval_shape(model.init, jax.random.key(0), *args)
+  with convolution.use_form(form):
+    jaxpr = jax.make_jaxpr(model.apply)(variables, *args)
+  first, second, *others = [
+      eqn.outvars[0].aval.shape[-1]
+      for eqn in tracing.equations(jaxpr)
+      if eqn.primitive.name == "conv_general_dilated"
+  ]
+  assert len(others) + 2 == 4 * convolutions
+  assert (first, second) == ((16, 4) if form == "usual" else (5, 5))
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])

@@ -128,9 +128,25 @@ def has_tensor_cores(dtype) -> bool:
   return jax.default_backend() == "gpu" and dtype == jnp.bfloat16
 
 
-def spare_channels(channels: int, dtype) -> int:
-  """How many channels of zeros make as many as a GPU computes fast with."""
-  return _missing(channels) if has_tensor_cores(dtype) else 0
+def spare_channels(channels: int, dtype, groups: int = 1) -> int:
+  """How many channels of zeros make as many as are computed fast.
+
+  Args:
+    channels: that a convolution makes for another one.
+    dtype: of both.
+    groups: of the first; see `GroupedConv`.
+  """
+  if has_tensor_cores(dtype):
+    return _missing(channels)
+  return -channels % _VECTOR if groups > 1 and _is_on_cpu() else 0
+
+
+_VECTOR = 16  # Channels that fill the vector registers of any CPU.
+
+
+def _is_on_cpu():
+  """Whether a convolution has the form of CPUs, and not XLA's own."""
+  return jax.default_backend() == "cpu" and _form.get() != "plain"
 
 
 _ALIGNED = 8  # Channels whose values a GPU reads at once.
@@ -371,8 +387,10 @@ class GroupedConv(nn.Module):
   """A 3x3 convolution in contiguous groups of channels, zero-padded by 1.
 
   Computed group by group: XLA's own grouped convolution takes many times as
-  long on a CPU. In the form for tensor cores as one convolution whose kernel
-  has zeros between the groups. One group is the plain convolution.
+  long on a CPU. In the form for tensor cores, and on a CPU where no gradient is
+  taken, as one convolution whose kernel has zeros between the groups; on a CPU
+  that is faster only with the spare channels. One group is the plain
+  convolution.
   """
 
   features: int
@@ -383,7 +401,10 @@ class GroupedConv(nn.Module):
   kernel_init: nn.initializers.Initializer = kernel_init
 
   @nn.compact
-  def __call__(self, x, affine=None, *, unread: int = 0, spare: int = 0):
+  def __call__(
+      self, x, affine=None, *, unread: int = 0, spare: int = 0,
+      forward: bool = False,
+  ):
     """[B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features].
 
     Args:
@@ -392,6 +413,7 @@ class GroupedConv(nn.Module):
         follows: kernel and bias then do that too.
       unread: channels at the end of x that are no part of C; of finite values.
       spare: channels of zeros behind the features; see `spare_channels`.
+      forward: no gradient will be taken, or it may be slow.
 
     Raises:
       ValueError: C or features do not split into the groups.
@@ -416,7 +438,8 @@ class GroupedConv(nn.Module):
     run = functools.partial(
         convolve, stride=(self.stride,) * 2, padding=((1, 1), (1, 1))
     )
-    if groups > 1 and not has_tensor_cores(x.dtype):
+    dense = has_tensor_cores(x.dtype) or (forward and _is_on_cpu())
+    if groups > 1 and not dense:
       x = x[..., :channels]
       pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
       x = jnp.concatenate([run(part, weights) for part, weights in pairs], -1)

@@ -66,16 +66,17 @@ class ConvBlock(nn.Module):
     spare = 0
     for i, features in enumerate(self.features):
       last = i == len(self.features) - 1
+      groups = 1 if i else self.groups
       unread, spare = spare, 0
       if not (last or train or self.is_initializing()):
         # What a batch normalises has no spare channels.
-        spare = spare_channels(features, jnp.dtype(self.dtype))
-      options = dict(unread=unread, spare=spare)
+        spare = spare_channels(features, jnp.dtype(self.dtype), groups)
+      options = dict(unread=unread, spare=spare, forward=not train)
       small = self.small_end and last
       conv = GroupedConv(
           features,
           stride=1 if i else self.stride,
-          groups=1 if i else self.groups,
+          groups=groups,
           use_bias=not self.batch_norm,
           kernel_init=small_normal if small else kaiming_normal(),
           dtype=self.dtype,
