@@ -14,8 +14,11 @@ import pathlib
 
 import ml_collections
 
+from vidrestore_jax import models
+
 # Keys of `config.model` that change its speed, not its parameters: a model
-# that is fine-tuned (`config.init_from`) may differ in these alone.
+# that is fine-tuned (`config.init_from`) may differ in these alone. The last
+# two every config takes whose model does.
 SPEED = ("dtype", "unroll", "remat")
 
 
@@ -133,6 +136,7 @@ def _override(config, dotted: str, text: str):
   for key in [*sections, last]:
     if not isinstance(node, ml_collections.ConfigDict):
       raise ValueError(f"{path} is a value: --config.{dotted} names nothing.")
+    _offer(node, key)
     if key not in node:
       raise ValueError(_unknown(path, key, list(node.keys())))
     parent, node, path = node, node[key], f"{path}.{key}"
@@ -142,6 +146,19 @@ def _override(config, dotted: str, text: str):
         f" {', '.join(node.keys()) or 'it has none'}."
     )
   parent[last] = _convert(path, text, node)
+
+
+def _offer(section, key: str):
+  """Adds to a model's section what changes its speed, where a config has not.
+
+  All but dtype, which is one for the whole config.
+  """
+  name = section.get("name")
+  if key in SPEED[1:] and key not in section and name in models.available():
+    known = models.defaults(name)
+    if key in known:
+      with section.unlocked():
+        section[key] = known[key]
 
 
 def _unknown(path: str, key: str, keys: list[str]) -> str:

@@ -81,8 +81,12 @@ def test_every_main_command_names_configs_and_keys_that_exist(monkeypatch):
 def test_the_key_hints_of_the_prose_exist(monkeypatch):
   monkeypatch.chdir(ROOT)
   hints = re.findall(r"--config\.[\w.]+=\w+", README.replace("\n", ""))
-  hints = [hint for hint in hints if "model.motion." in hint]
-  assert len(hints) == 2
+  hints = [
+      hint
+      for hint in hints
+      if re.match(r"--config\.(model\.(?!init_from)|dtype|parallel)", hint)
+  ]
+  assert len(set(hints)) == 5
   configuration.load(
       "configs/ncfl_davis.py", configuration.parse_overrides(hints)
   )

@@ -61,7 +61,7 @@ def _run(arguments):
     width, height = cli_arguments.parse_size(size)
     size = height, width
   given = [] if arguments.folder is None else [pathlib.Path(arguments.folder)]
-  cli_output.check(given, output, overwrite=False)
+  cli_output.check(given, output)
 
   from vidrestore_jax.inference import exporting
 

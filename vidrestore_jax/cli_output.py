@@ -11,13 +11,14 @@ import sys
 import time
 
 
-def check(sources, output, overwrite, *, suffixes=(".png",)):
+def check(sources, output, overwrite=None, *, suffixes=(".png",)):
   """Refuses an output folder that would cost anybody files.
 
   Args:
     sources: paths of what is read, or written beside.
     output: path of the folder to make.
-    overwrite: whether to replace what was written there before.
+    overwrite: whether to replace what was written there before; None where
+      the command has no such option.
     suffixes: of the files that may be replaced.
 
   Raises:
@@ -31,12 +32,13 @@ def check(sources, output, overwrite, *, suffixes=(".png",)):
           f"The output {output} and {given} lie in one another; name an output"
           " folder elsewhere."
       )
+  or_pass = "" if overwrite is None else ", or pass --overwrite"
   partial = _partial(output)
   if partial.exists():
     if not overwrite:
       raise FileExistsError(
           f"{partial} is left of a run that was killed, or of one that is"
-          " still running. Remove it, or pass --overwrite."
+          f" still running. Remove it{or_pass}."
       )
     _check_replaceable(partial, suffixes)
   if not output.exists():
@@ -46,8 +48,8 @@ def check(sources, output, overwrite, *, suffixes=(".png",)):
   if any(output.iterdir()):
     if not overwrite:
       raise FileExistsError(
-          f"{output} exists and is not empty. Name another folder, or pass"
-          " --overwrite to replace it."
+          f"{output} exists and is not empty. Name another"
+          f" folder{or_pass and f'{or_pass} to replace it'}."
       )
     _check_replaceable(output, suffixes)
 

@@ -142,12 +142,19 @@ def bound(threads: int, wanted=True) -> Torch | None:
   """Binds this process to so many threads; a `Torch` of as many, if wanted.
 
   Raises:
-    ValueError: see `measuring.bind_threads`.
+    ValueError: see `measuring.bind_threads`, or PyTorch is not installed.
   """
   measuring.bind_threads(threads)
   if not wanted:
     return None
-  peer = Torch()
+  try:
+    peer = Torch()
+  except ModuleNotFoundError as error:
+    raise ValueError(
+        f"This measures beside PyTorch, but {error}. Install it (pip install"
+        " torch); inference and training also run without, with --torch= and"
+        " no name behind it."
+    ) from None
   peer.torch.set_num_threads(threads)
   return peer
 

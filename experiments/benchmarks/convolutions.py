@@ -1,8 +1,8 @@
 """Which layers does the time go to? Each convolution alone, beside PyTorch's.
 
   python -m experiments.benchmarks.convolutions [--models=fastdvdnet,ncfl] \\
-      [--size=854x480] [--threads=2] [--repeats=7] [--row-seconds=6] \\
-      [--budget=900] [--small] [--json=OUT]
+      [--size=854x480] [--gradients] [--batch=1] [--threads=2] \\
+      [--repeats=7] [--row-seconds=6] [--budget=900] [--small] [--json=OUT]
 
 Every convolution of a network's call (a window of FastDVDnet, a step of NCFL)
 is taken from the PyTorch twin as it runs, with its shape and how often it
@@ -12,6 +12,11 @@ time of the whole call, in which all else is as well (activations,
 normalisations, warps, shuffles). A layer alone writes its result to memory of
 its own at every call, which the whole uses again, so the sum may be above the
 whole: it is to be read beside the other side's.
+
+With --gradients a call is the convolution and both of its gradients, as in
+training: --gradients --size=96x96 --batch=4 are the shapes of the step that
+`experiments.benchmarks.training` times whole (five steps of NCFL, of which the
+convolutions of one are here).
 """
 
 import collections
@@ -80,16 +85,38 @@ def _ours(kind, outputs, kernel, stride, groups, biased):
   return convolution.Conv(outputs, kernel, stride)
 
 
-def measure(peer, report, key, count) -> dict:
-  """A row: one convolution on both sides, whose outputs are compared first."""
+def measure(peer, report, key, count, batch, gradients) -> dict:
+  """A row: one convolution on both sides, whose outputs are compared first.
+
+  Args:
+    peer: a `beside_torch.Torch`.
+    report: a `measuring.Report`.
+    key: of `shapes`.
+    count: how often it occurs.
+    batch: images that it is given.
+    gradients: whether those with respect to image and kernel are taken too.
+  """
   kind, height, width, inputs, outputs, kernel, stride, groups, biased = key
   torch = peer.torch
   layer = _ours(kind, outputs, kernel, stride, groups, biased)
   x = np.random.default_rng(0).standard_normal(
-      (1, height, width, inputs), np.float32
+      (batch, height, width, inputs), np.float32
   )
-  variables = layer.init(jax.random.key(0), x[:, :8, :8])
-  program, about = measuring.compile_program(layer.apply, variables, x)
+  variables = layer.init(jax.random.key(0), x[:1, :8, :8])
+  apply = layer.apply
+  if groups > 1 and not gradients:  # As between FastDVDnet's layers.
+    spare = convolution.spare_channels(outputs, x.dtype, groups)
+    apply = functools.partial(apply, forward=True, spare=spare)
+
+  def with_gradients(variables, x):
+    y, pull = jax.vjp(apply, variables, x)
+    along_variables, along_x = pull(y)
+    kernel = next(w for w in jax.tree.leaves(along_variables) if w.ndim == 4)
+    return y, along_x, kernel, along_variables
+
+  program, about = measuring.compile_program(
+      with_gradients if gradients else apply, variables, x
+  )
   ours = functools.partial(
       measuring.waited, program, *jax.device_put((variables, x))
   )
@@ -108,9 +135,33 @@ def measure(peer, report, key, count) -> dict:
       twin.bias.zero_()
   twin = twin.to(peer.device, memory_format=torch.channels_last)
   tensor = peer.tensor(x, "float32", "channels_last")
-  theirs = functools.partial(peer.waited, twin, tensor)
 
-  error = measuring.largest(peer.weights.array(theirs()), ours())
+  def twin_with_gradients():
+    twin.zero_grad()
+    x = tensor.detach().requires_grad_()
+    y = twin(x)
+    y.backward(y.detach())
+    peer.weights.wait(peer.device)
+    return y.detach(), x.grad, twin.weight.grad
+
+  theirs = functools.partial(peer.waited, twin, tensor)
+  if gradients:
+    theirs = twin_with_gradients
+  array = peer.weights.array
+  if gradients:
+    y, along_x, along_kernel = theirs()
+    mine, along, kernel, _ = ours()
+    back = tuple(order.index(axis) for axis in range(4))
+    error = max(
+        measuring.largest(array(y), mine),
+        measuring.largest(array(along_x), along),
+        # A sum over all pixels: to be compared by its own size.
+        measuring.relative(
+            along_kernel.cpu().numpy().transpose(back), np.asarray(kernel)
+        ),
+    )
+  else:
+    error = measuring.largest(array(theirs()), ours()[..., :outputs])
   times = measuring.alternate(
       {"jax": ours, "torch channels_last": theirs}, report.repeats,
       limit=report.row_limit,
@@ -178,7 +229,9 @@ def run(arguments) -> dict:
   size = commands.parse_size(arguments.size)[::-1]
   chosen = measuring.choices(arguments, models=_MODELS)["models"]
   commands.check_json(arguments.json)
-  measuring.check_least(arguments, repeats=2)
+  measuring.check_least(arguments, repeats=2, batch=1)
+  if arguments.batch > 1 and not arguments.gradients:
+    raise ValueError("--batch is of --gradients; a frame is restored alone.")
   peer = beside_torch.bound(arguments.threads)
   report = measuring.Report(
       arguments.json,
@@ -197,9 +250,14 @@ def run(arguments) -> dict:
           f"{label}/{title(key)}",
           lambda label=label, key=key, count=count: {
               "model": label, "convolution": title(key),
-              **measure(peer, report, key, count),
+              **measure(
+                  peer, report, key, count, arguments.batch,
+                  arguments.gradients,
+              ),
           },
       )
+    if arguments.gradients:  # A whole step is the training benchmark's.
+      continue
     beside_torch.compare(
         report, label, case, program, peer, size, ("float32",),
         ("channels_last", "compile"), label,
@@ -217,7 +275,9 @@ def main(argv=None) -> int:
   parser = measuring.parser("convolutions", __doc__, budget=900, repeats=7)
   parser.add_argument("--models", default=",".join(_MODELS), metavar="LIST")
   parser.add_argument("--size", default="854x480")
-  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument("--gradients", action="store_true")
+  parser.add_argument("--batch", type=int, default=1)
+  measuring.add_threads(parser)
   parser.add_argument("--row-seconds", type=float, default=6)
   parser.add_argument("--small", action="store_true")
   return measuring.command(parser, run, argv)

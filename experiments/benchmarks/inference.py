@@ -55,7 +55,7 @@ def run(arguments) -> dict:
   ]
   chosen = measuring.choices(
       arguments, models=MODELS, programs=tuple(beside_torch.PROGRAMS),
-      forms=subjects.FORMS, torch=_TORCH,
+      forms=subjects.FORMS, torch=_TORCH, may_be_empty=("torch",),
   )
   commands.check_json(arguments.json)
   measuring.check_least(arguments, repeats=2)
@@ -92,7 +92,7 @@ def main(argv=None) -> int:
   )
   parser.add_argument("--forms", default="float32", metavar="LIST")
   parser.add_argument("--torch", default=",".join(_TORCH), metavar="LIST")
-  parser.add_argument("--threads", type=int, default=2)
+  measuring.add_threads(parser)
   parser.add_argument("--row-seconds", type=float, default=60)
   parser.add_argument("--small", action="store_true")
   return measuring.command(parser, run, argv)

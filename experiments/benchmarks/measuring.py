@@ -73,14 +73,28 @@ def bind_threads(count: int):
     ValueError: it may not use so many, or fewer than all where a system binds
       none.
   """
-  known = processors()
-  least = 1 if hasattr(os, "sched_setaffinity") else len(known)
-  if not least <= count <= len(known):
+  least, most = _threads()
+  if not least <= count <= most:
     raise ValueError(
-        f"--threads is between {least} and {len(known)} here, but is {count}."
+        f"--threads is between {least} and {most} here, but is {count}."
     )
-  if least == 1:
-    os.sched_setaffinity(0, known[:count])
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, processors()[:count])
+
+
+def add_threads(parser):
+  """Adds --threads: two, or as many as there are where that is no choice."""
+  least, most = _threads()
+  parser.add_argument(
+      "--threads", type=int, default=min(max(2, least), most),
+      help="processors that this process is bound to, and PyTorch's threads",
+  )
+
+
+def _threads():
+  """Fewest and most that `bind_threads` takes."""
+  most = len(processors())
+  return 1 if hasattr(os, "sched_setaffinity") else most, most
 
 
 def commit() -> str | None:
@@ -139,7 +153,8 @@ def parser(name: str, text: str, *, budget: float, repeats: int | None):
 
 
 def command(parser, run: Callable, argv=None) -> int:
-  """Runs a benchmark; returns its exit status, 1 where a row failed.
+  """Runs a benchmark; returns its exit status, 1 where a row failed or none
+  was measured.
 
   Args:
     parser: of its options.
@@ -152,22 +167,35 @@ def command(parser, run: Callable, argv=None) -> int:
   arguments.command = [*parser.prog.split(), *typed]
   content = {}
   status = commands.run(lambda: content.update(run(arguments)))
-  return status or (1 if content.get("failed") else 0)
+  if status:
+    return status
+  if not content.get("rows", True):
+    print(
+        "error: nothing was measured. Choose more, or a larger --budget.",
+        file=sys.stderr,
+    )
+    return 1
+  return 1 if content.get("failed") else 0
 
 
-def choices(arguments, **allowed) -> dict[str, tuple[str, ...]]:
+def choices(
+    arguments, *, may_be_empty=(), **allowed
+) -> dict[str, tuple[str, ...]]:
   """{option: the names that it lists}, of options that list names.
 
   Args:
     arguments: of the command line.
+    may_be_empty: options that need list none.
     **allowed: what each may list.
 
   Raises:
-    ValueError: another name.
+    ValueError: another name, or none.
   """
   found = {}
   for option, names in allowed.items():
     found[option] = tuple(filter(None, getattr(arguments, option).split(",")))
+    if not found[option] and option not in may_be_empty:
+      raise ValueError(f"--{option} names none of {', '.join(names)}.")
     for name in found[option]:
       check_choice(f"--{option}", name, names)
   return found

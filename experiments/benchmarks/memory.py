@@ -351,8 +351,11 @@ def run(arguments) -> dict:
   named = measuring.choices(arguments, models=_MODELS)["models"]
   measuring.bind_threads(arguments.threads)
   usual = _DEFAULTS.get(jax.default_backend(), _DEFAULTS[None])
-  size = arguments.size or usual["size"]
-  batch = arguments.batch or usual["batch"]
+  size = usual["size"] if arguments.size is None else arguments.size
+  batch = usual["batch"] if arguments.batch is None else arguments.batch
+  for option, given in (("size", size), ("batch", batch)):
+    if given < 1:
+      raise ValueError(f"--{option} is at least 1, but is {given}.")
   texts = filter(None, (arguments.policies or usual["policies"]).split(","))
   policies = {"none": Policy()} | {text: Policy.parse(text) for text in texts}
   for text, policy in policies.items():
@@ -413,7 +416,7 @@ def main(argv=None) -> int:
   parser.add_argument("--size", type=int, default=None, metavar="PIXELS")
   parser.add_argument("--batch", type=int, default=None)
   parser.add_argument("--frames", type=int, default=5)
-  parser.add_argument("--threads", type=int, default=2)
+  measuring.add_threads(parser)
   parser.add_argument("--small", action="store_true")
   return measuring.command(parser, run, typed)
 

@@ -7,10 +7,11 @@ Reads the JSON files of a folder and writes a page that needs no other file, to
 --out (default runs/benchmarks.html); with --plots also PNG files of the speed
 beside PyTorch (speed.png) and of growth (growth.png); with --readme it replaces
 the tables between `<!-- speed -->`, `<!-- growth -->` or `<!-- memory -->` and
-the comment that ends each. A file's name says what is in it and on which
-machine: inference_*, training_*, accelerator_*, convolutions_*, growth_*,
-startup_*, memory_*, restore_speed_* and data_pipeline_*. Others are named and
-left out.
+the comment that ends each. Of several files of growth each has a table, and a
+picture named after it. A file's name says what is in it and on which machine:
+inference_*, training_*, accelerator_*, convolutions_*, formulations_*,
+growth_*, startup_*, memory_*, restore_speed_* and data_pipeline_*. Others are
+named and left out.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from experiments import commands, evaluation, figures, report
-from experiments.benchmarks import convolutions, memory, plots
+from experiments.benchmarks import convolutions, formulations, memory, plots
 
 # What the README shows: of other models the page does.
 _README = ("fastdvdnet", "ncfl_noq", "ncfl", "ncfl_unrolled")
@@ -182,9 +183,14 @@ def _speed(files):
 
 def _alone(stem, run):
   """What of a run has no other side: rates, errors, what did not run."""
-  timed, checked = [], []
+  timed, checked, forms = [], [], {}
   for row in run["rows"]:
-    if set(row.get("sides", {})) == {"jax"}:
+    sides = row.get("sides", {})
+    if sides and "jax" not in sides:  # Ours alone, in several forms.
+      forms.setdefault(tuple(sides), []).append(
+          [row["name"], *map(_spread, sides.values())]
+      )
+    if set(sides) == {"jax"}:
       rate = row.get("frames_per_second")
       timed.append([
           row["name"], _spread(row["sides"]["jax"]),
@@ -200,6 +206,9 @@ def _alone(stem, run):
   if timed:
     head = ["", "ms", "frames/s", "TFLOP/s"]
     parts.append(table([head, *timed], title))
+  for names, lines in forms.items():
+    head = ["", *(name.replace("_", " ") for name in names)]
+    parts.append(table([head, *lines], f"{title}; forms of a layer, ms"))
   if checked:
     parts.append(_fold(
         f"{stem}: {len(checked)} comparisons of outputs and gradients",
@@ -346,6 +355,13 @@ def _convolutions(files):
   return parts
 
 
+def _formulations(files):
+  return [
+      table(formulations.lines(content["rows"]), machine(content))
+      for content in files.values()
+  ]
+
+
 def _memory(files):
   parts = []
   for content in files.values():
@@ -410,6 +426,7 @@ _SECTIONS: list[tuple[tuple[str, ...], str, Callable]] = [
         "Beside PyTorch", _speed,
     ),
     (("convolutions",), "Convolutions, each alone", _convolutions),
+    (("formulations",), "Forms of a convolution", _formulations),
     (("growth",), "Growth", _growth),
     (("startup",), "Starts", _startup),
     (("memory",), "Memory of a training step", _memory),
@@ -451,9 +468,19 @@ def render(files: dict[str, dict]) -> str:
     if parts := make(_of(files, prefixes)):
       sections.append((title, prefixes[0], "".join(parts)))
   facts = "Each number and what it depends on: " + ", ".join(
-      f"<code>{html.escape(stem)}.json</code>" for stem in files
+      f"<code>{html.escape(stem)}.json</code>{_commits(content)}"
+      for stem, content in files.items()
   )
   return report.html_page("vidrestore_jax, measured", facts, sections)
+
+
+def _commits(content) -> str:
+  """Of which code it was measured: " (0123456, 89abcde+changes)"."""
+  told = [
+      commit[:7] + "+changes" * commit.endswith("+changes")
+      for commit in (run.get("commit") for run in runs(content)) if commit
+  ]
+  return f" ({', '.join(told)})" if told else ""
 
 
 def readme_tables(files) -> dict[str, str]:
@@ -473,12 +500,13 @@ def readme_tables(files) -> dict[str, str]:
     parts.append(f"{title}:\n\n{evaluation.markdown(lines)}\n")
   if parts:
     found["speed"] = "\n".join(parts)
-  for content in _of(files, ("growth",)).values():
-    rows = _measured(content)
-    found["growth"] = (
-        f"{_growth_title(content)}:\n\n"
-        f"{evaluation.markdown(growth_lines(rows))}\n"
-    )
+  parts = [
+      f"{_growth_title(content)}:\n\n"
+      f"{evaluation.markdown(growth_lines(_measured(content)))}\n"
+      for content in _of(files, ("growth",)).values()
+  ]
+  if parts:
+    found["growth"] = "\n".join(parts)
   parts = [
       f"{title}:\n\n{evaluation.markdown(lines)}\n"
       for content in _of(files, ("memory",)).values()
@@ -515,8 +543,8 @@ def save_plots(files, folder: pathlib.Path):
   found = groups(_of(files, _SECTIONS[0][0]), _README)
   if found:
     drawn["speed"] = plots.speed(found, figures.LIGHT)
-  for content in _of(files, ("growth",)).values():
-    drawn["growth"] = plots.growth(
+  for stem, content in _of(files, ("growth",)).items():
+    drawn["growth" if "growth" not in drawn else stem] = plots.growth(
         _measured(content), _processors(content), figures.LIGHT
     )
   folder.mkdir(parents=True, exist_ok=True)

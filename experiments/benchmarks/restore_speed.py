@@ -251,7 +251,7 @@ def main(argv=None) -> int:
       "--filter-frames", type=int, default=24, metavar="N",
       help="of FFmpeg's filters, whose process has to start first",
   )
-  parser.add_argument("--threads", type=int, default=2, help="of every side")
+  measuring.add_threads(parser)
   parser.add_argument("--repeats", type=int, default=3)
   parser.add_argument("--json", metavar="OUT", help="where to write numbers")
   parser.add_argument(

@@ -37,7 +37,8 @@ _TORCH = ("eager", "channels_last", "compile")
 def run(arguments) -> dict:
   """Measures what the command line asks for; returns what the JSON holds."""
   chosen = measuring.choices(
-      arguments, models=_MODELS, forms=subjects.FORMS, torch=_TORCH
+      arguments, models=_MODELS, forms=subjects.FORMS, torch=_TORCH,
+      may_be_empty=("torch",),
   )
   measuring.check_least(arguments, batch=1, side=32, repeats=2)
   commands.check_json(arguments.json)
@@ -67,7 +68,7 @@ def main(argv=None) -> int:
   parser.add_argument("--side", type=int, default=96)
   parser.add_argument("--forms", default="float32", metavar="LIST")
   parser.add_argument("--torch", default=",".join(_TORCH), metavar="LIST")
-  parser.add_argument("--threads", type=int, default=2)
+  measuring.add_threads(parser)
   parser.add_argument("--small", action="store_true")
   return measuring.command(parser, run, argv)
 

@@ -250,6 +250,23 @@ def test_values_that_the_model_to_fine_tune_overrules_are_refused(
   assert "runs/other/model" in line and "config.dtype" in line
 
 
+@pytest.mark.parametrize(
+    "name, key, value",
+    [("ncfl_demo", "unroll", 8), ("restore_default", "remat", "block")],
+)
+def test_a_config_need_not_have_what_changes_only_the_speed(name, key, value):
+  name = f"configs/{name}.py"
+  config = configuration.load(name, [(f"model.{key}", str(value))])
+  assert getattr(job.build(config).model, key) == value
+  with pytest.raises(ValueError, match=f"config.model.x{key}"):
+    configuration.load(name, [(f"model.x{key}", str(value))])
+
+
+def test_what_a_model_does_not_take_is_no_key_of_its_config():
+  with pytest.raises(ValueError, match="There is no config.model.unroll"):
+    configuration.load("configs/restore_default.py", [("model.unroll", "8")])
+
+
 def test_values_that_change_only_the_speed_go_with_fine_tuning():
   config = configuration.load(
       "configs/ncfl_davis.py",

@@ -130,6 +130,17 @@ def test_the_readme_shows_its_models_as_they_run_when_installed():
   assert len(rows) == 2 and noted.endswith("keeps large buffers")
 
 
+def test_forms_of_a_layer_and_the_commit_are_told():
+  row = _beside("narrow/7x7 8 to 32", 0.5)
+  row["sides"] = {"usual": row["sides"]["jax"]} | {
+      "tensor_cores": row["sides"]["jax"]
+  }
+  run = _run(row, commit="0123456789abcdef+changes")
+  text = page.render({"accelerator_x": run})
+  assert "<th>tensor cores</th>" in text and "7x7 8 to 32" in text
+  assert "<code>accelerator_x.json</code> (0123456+changes)" in text
+
+
 def test_growth_is_told_by_axis():
   rows = [
       _point("fastdvdnet", ["size", "batch"], 0.25),
@@ -206,7 +217,7 @@ def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
   # Nothing is fetched: every picture is in it.
   assert set(re.findall(r'(?:src|srcset|href)="(.)', text)) <= {"d", "#"}
   assert {path.name for path in pictures.iterdir()} == {
-      "speed.png", "growth.png"
+      "speed.png", "growth.png", "growth_x.png"
   }
   for path in pictures.iterdir():
     assert path.stat().st_size < 60_000

@@ -16,7 +16,6 @@ import pytest
 
 from vidrestore_jax import cli, models, released
 from vidrestore_jax.inference import exported_clip, exporting, streaming
-from vidrestore_jax.layers import convolution
 from vidrestore_jax.shapes import Restored
 
 NCFL = dict(
@@ -200,13 +199,21 @@ def test_a_step_is_lowered_for_cpu_cuda_and_tpu(step):
   assert (card["lag"], card["border"]) == (2, "reflect")
 
 
-def test_an_export_is_the_same_wherever_it_is_made():
+@pytest.mark.parametrize(
+    "name, kwargs",
+    [
+        ("dncnn", dict(width=4, depth=3)),
+        ("fastdvdnet", dict(widths=(4, 4, 4), interm=2, dtype="bfloat16")),
+    ],
+)
+def test_an_export_is_the_same_wherever_it_is_made(monkeypatch, name, kwargs):
   """A GPU's form of convolutions would be slow on the other platforms."""
-  model = models.build("dncnn", width=4, depth=3)
+  model = models.build(name, **kwargs)
+  variables = _variables(model)
   made = []
-  for form in ("usual", "tensor_cores"):  # Of the machine that exports.
-    with convolution.use_form(form):
-      made.append(exporting.lower(model, _variables(model), size=(8, 8)))
+  for backend in ("cpu", "gpu"):  # Of the machine that exports.
+    monkeypatch.setattr(jax, "default_backend", lambda found=backend: found)
+    made.append(exporting.lower(model, variables, size=(8, 8)))
   first, second = (programs.step.mlir_module() for programs in made)
   assert first == second
 
@@ -247,6 +254,14 @@ def test_the_script_refuses_what_would_be_restored_wrongly(step):
     exported_clip.restore(step, clip[0], 0.1)
   with pytest.raises(ValueError, match="multiples of 4, but got 8x6"):
     exported_clip.restore(step, clip[:, :, :6], 0.1)
+  for wrong in (clip[:, :0], clip[..., :2]):
+    with pytest.raises(ValueError, match="one frame or more, of 3 channels"):
+      exported_clip.restore(step, wrong, 0.1)
+  with pytest.raises(ValueError, match="largest value is 255: divide"):
+    exported_clip.restore(step, clip + 255, 0.1)
+  np.save(step.parent / "zeros.npy", clip)
+  with pytest.raises(ValueError, match="SIGMA is a number, but got 'abc'"):
+    exported_clip.main(step.parent / "zeros.npy", step.parent / "out", "abc")
 
 
 class _OfOneSize(nn.Module):
@@ -275,6 +290,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
     exporting.lower(models.build("spynet"), {})
   for option, message in (
       ("--platforms=gpu", "one of cpu, cuda, tpu, rocm, but got 'gpu'"),
+      ("--platforms=cpu,cpu", "cpu,cpu names a platform twice"),
       ("--size=640", "640 is no frame size"),
       ("--dtype=float16", "float32, bfloat16, but got dtype 'float16'"),
   ):

@@ -1,5 +1,6 @@
 """Padding, phases and blocks of the convolutional layers."""
 
+import contextlib
 import functools
 
 import flax
@@ -272,12 +273,13 @@ def test_groups_may_be_one_convolution(forward):
   np.testing.assert_allclose(
       wanted, affine[0] * layer.apply(variables, x) + affine[1], atol=1e-5
   )
-  for form in ("usual", "tensor_cores"):
-    with convolution.use_form(form):
-      run = functools.partial(layer.apply, spare=7, forward=forward)
+  run = functools.partial(layer.apply, spare=7, forward=forward)
+  for form in (None, "usual", "tensor_cores"):
+    chosen = convolution.use_form(form) if form else contextlib.nullcontext()
+    with chosen:
       found = run(variables, x, affine)
       jaxpr = str(jax.make_jaxpr(run)(variables, x, affine))
-    dense = forward or form == "tensor_cores"
+    dense = form == "tensor_cores" or (forward and form is None)
     assert jaxpr.count("conv_general_dilated[") == (1 if dense else 3)
     np.testing.assert_allclose(found[..., :9], wanted, atol=1e-5)
     np.testing.assert_array_equal(found[..., 9:], 0)
@@ -291,7 +293,7 @@ def test_groups_may_be_one_convolution(forward):
 
 
 @pytest.mark.parametrize(
-    "form, convolutions", [("usual", 16), ("plain", 18)]
+    "form, convolutions", [(None, 16), ("usual", 18), ("plain", 18)]
 )
 def test_on_a_cpu_fastdvdnet_restores_with_groups_as_one(form, convolutions):
   model = models.build("fastdvdnet", widths=(4, 8, 8), interm=5)
@@ -299,7 +301,8 @@ def test_on_a_cpu_fastdvdnet_restores_with_groups_as_one(form, convolutions):
       lambda: (jnp.zeros((1, 5, 8, 8, 3)), jnp.zeros((1, 8, 8, 1)))
   )
   variables = jax.eval_shape(model.init, jax.random.key(0), *args)
-  with convolution.use_form(form):
+  chosen = convolution.use_form(form) if form else contextlib.nullcontext()
+  with chosen:
     jaxpr = jax.make_jaxpr(model.apply)(variables, *args)
   first, second, *others = [
       eqn.outvars[0].aval.shape[-1]
@@ -307,7 +310,7 @@ def test_on_a_cpu_fastdvdnet_restores_with_groups_as_one(form, convolutions):
       if eqn.primitive.name == "conv_general_dilated"
   ]
   assert len(others) + 2 == 4 * convolutions
-  assert (first, second) == ((16, 4) if form == "usual" else (5, 5))
+  assert (first, second) == ((5, 5) if form else (16, 4))
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])

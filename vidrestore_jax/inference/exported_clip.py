@@ -36,8 +36,9 @@ def restore(folder, clip, sigma=None):
     float32 `[B, T, H * scale, W * scale, C]`, not clipped.
 
   Raises:
-    ValueError: not a clip, one of integers or of a size that the step does not
-      take, or a sigma that the model does not take, or needs.
+    ValueError: not a clip, one that is not in [0, 1], of a size or of channels
+      that the step does not take, or a sigma that the model does not take, or
+      needs.
   """
   folder = pathlib.Path(folder)
   card = json.loads((folder / "export.json").read_text())
@@ -48,6 +49,17 @@ def restore(folder, clip, sigma=None):
   if clip.ndim != 5:
     raise ValueError(
         f"A clip is [B, T, H, W, C], but got the shape {clip.shape}."
+    )
+  channels = card["channels"]
+  if not clip.shape[1] or clip.shape[4] != channels:
+    raise ValueError(
+        f"The step takes clips of one frame or more, of {channels} channels,"
+        f" but got the shape {clip.shape}."
+    )
+  if clip.max() > 2:  # Noise goes a little beyond 1.
+    raise ValueError(
+        f"A clip is in [0, 1], but its largest value is {clip.max():g}: divide"
+        " it by what white is, such as 255."
     )
   height, width = clip.shape[2:4]
   multiple = card["multiple"]  # None where the size is a number.
@@ -79,7 +91,11 @@ def restore(folder, clip, sigma=None):
 
 
 def main(noisy, output, sigma=None):
-  sigma = None if sigma is None else float(sigma) / 255
+  if sigma is not None:
+    try:
+      sigma = float(sigma) / 255
+    except ValueError:
+      raise ValueError(f"SIGMA is a number, but got {sigma!r}.") from None
   restored = restore(pathlib.Path(__file__).parent, np.load(noisy), sigma)
   np.save(output, restored)
 

@@ -166,6 +166,7 @@ def lower(
         " line."
     ) from error
   card = {
+      "channels": model.channels,
       "scale": model.scale,
       "multiple": model.stride if size is None else None,
       "lag": 0 if model.recurrent else model.radius,
@@ -195,6 +196,8 @@ def _check(model, platforms):
     )
   for platform in platforms:
     check_choice("A platform to export for", platform, _KNOWN)
+  if len(set(platforms)) < len(platforms):
+    raise ValueError(f"{','.join(platforms)} names a platform twice.")
 
 
 def _recurrent(model, variables, frame):

@@ -105,7 +105,8 @@ def use_form(form: str):
 
   Args:
     form: "plain", XLA's own, with the taps of the paper and no more; "usual",
-      that of CPUs and of float32; or "tensor_cores", see `for_tensor_cores`.
+      that of CPUs and of float32, but for what is chosen by where it runs; or
+      "tensor_cores", see `for_tensor_cores`.
 
   Raises:
     ValueError: there is no such form.
@@ -145,8 +146,8 @@ _VECTOR = 16  # Channels that fill the vector registers of any CPU.
 
 
 def _is_on_cpu():
-  """Whether a convolution has the form of CPUs, and not XLA's own."""
-  return jax.default_backend() == "cpu" and _form.get() != "plain"
+  """Whether a convolution may have a form that is for CPUs alone."""
+  return _form.get() is None and jax.default_backend() == "cpu"
 
 
 _ALIGNED = 8  # Channels whose values a GPU reads at once.
@@ -446,13 +447,13 @@ class GroupedConv(nn.Module):
       x = x if bias is None else add_bias(x, bias)
       return jnp.pad(x, ((0, 0),) * 3 + ((0, spare),))
     if groups > 1:
-      kernel = _dense(kernel, groups)
+      kernel = dense_kernel(kernel, groups)
     kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, unread), (0, spare)))
     bias = None if bias is None else jnp.pad(bias, (0, spare))
     return run(x, kernel, bias=bias)
 
 
-def _dense(kernel, groups):
+def dense_kernel(kernel, groups):
   """The kernel `[k, l, C, features]` of one in groups `[k, l, C / g, ...]`."""
   parts = jnp.split(kernel, groups, -1)
   channels = kernel.shape[2]

@@ -57,11 +57,31 @@ def build(name: str, **kwargs):
   Raises:
     ValueError: no such model, or an argument that it does not take.
   """
+  parameters = _parameters(name)
+  check_arguments(f"Model {name!r}", parameters.values(), kwargs)
+  return _function(name)(**kwargs)
+
+
+def defaults(name: str) -> dict:
+  """Arguments that `build` may leave out of a model, with their values.
+
+  Raises:
+    ValueError: no such model.
+  """
+  return {
+      key: parameter.default
+      for key, parameter in _parameters(name).items()
+      if parameter.default is not parameter.empty
+  }
+
+
+def _function(name):
   if name not in available():
     raise ValueError(
         f"There is no model {name!r}. Available: {', '.join(available())}."
     )
-  function = importlib.import_module(f"{__name__}.{name}").build
-  parameters = inspect.signature(function).parameters.values()
-  check_arguments(f"Model {name!r}", parameters, kwargs)
-  return function(**kwargs)
+  return importlib.import_module(f"{__name__}.{name}").build
+
+
+def _parameters(name):
+  return inspect.signature(_function(name)).parameters

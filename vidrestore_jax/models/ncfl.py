@@ -573,7 +573,7 @@ def build(
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
     unroll: longest clip that is unrolled instead of scanned over. Five frames
-      unrolled train in an eighth less time on a CPU; but compilation takes half
+      unrolled train in 5 to 15 % less time on a CPU; but compilation takes half
       as long again, and reading what was compiled ten times as long.
     remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
