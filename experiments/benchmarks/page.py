@@ -347,10 +347,11 @@ def _convolutions(files):
   parts = []
   for content in files.values():
     rows = content["rows"]
+    more = ", with gradients" * ("--gradients" in content["command"])
     for name in dict.fromkeys(row["model"] for row in rows if "model" in row):
       parts.append(table(
           convolutions.lines([r for r in rows if r.get("model") == name]),
-          f"{name}; {machine(content)}",
+          f"{name}{more}; {machine(content)}",
       ))
   return parts
 

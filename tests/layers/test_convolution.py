@@ -273,8 +273,8 @@ def test_groups_may_be_one_convolution(forward):
   np.testing.assert_allclose(
       wanted, affine[0] * layer.apply(variables, x) + affine[1], atol=1e-5
   )
-  run = functools.partial(layer.apply, spare=7, forward=forward)
   for form in (None, "usual", "tensor_cores"):
+    run = functools.partial(layer.apply, spare=7, forward=forward)
     chosen = convolution.use_form(form) if form else contextlib.nullcontext()
     with chosen:
       found = run(variables, x, affine)
