@@ -144,11 +144,9 @@ def measure(peer, report, key, count, batch, gradients) -> dict:
     peer.weights.wait(peer.device)
     return y.detach(), x.grad, twin.weight.grad
 
-  theirs = functools.partial(peer.waited, twin, tensor)
-  if gradients:
-    theirs = twin_with_gradients
   array = peer.weights.array
   if gradients:
+    theirs = twin_with_gradients
     y, along_x, along_kernel = theirs()
     mine, along, kernel, _ = ours()
     back = tuple(order.index(axis) for axis in range(4))
@@ -161,6 +159,7 @@ def measure(peer, report, key, count, batch, gradients) -> dict:
         ),
     )
   else:
+    theirs = functools.partial(peer.waited, twin, tensor)
     error = measuring.largest(array(theirs()), ours()[..., :outputs])
   times = measuring.alternate(
       {"jax": ours, "torch channels_last": theirs}, report.repeats,

@@ -142,10 +142,9 @@ def by_group(x, kernel, groups):
   return jnp.concatenate([own(part, weights) for part, weights in parts], -1)
 
 
-def dense(x, kernel, groups, spare=0):
-  """One convolution, with zeros between the groups and behind them."""
-  kernel = convolution.dense_kernel(kernel, groups)
-  return own(x, jnp.pad(kernel, ((0, 0),) * 3 + ((0, spare),)))
+def dense(x, kernel, groups):
+  """One convolution, with zeros between the groups."""
+  return own(x, convolution.dense_kernel(kernel, groups))
 
 
 def in_a_loop(convolve, x, kernel):

@@ -390,8 +390,8 @@ class GroupedConv(nn.Module):
   Computed group by group: XLA's own grouped convolution takes many times as
   long on a CPU. In the form for tensor cores, and on a CPU where no gradient is
   taken, as one convolution whose kernel has zeros between the groups; on a CPU
-  that is faster only with the spare channels. One group is the plain
-  convolution.
+  that is faster only with the spare channels (measured by
+  experiments/benchmarks/formulations.py). One group is the plain convolution.
   """
 
   features: int
