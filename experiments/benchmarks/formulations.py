@@ -206,6 +206,10 @@ def cases(small: bool) -> dict[str, tuple]:
       for channels, share in ((16, 1), (64, 2), (128, 4))
   }
   return found | {
+      "7x7": (
+          (1, 128, 128, 32) if small else (1, 480, 864, 32), (7, 7, 32, 64),
+          {"ours": ours, "XLA's own": own},
+      ),
       "1x1": (
           (1, height, width, 64), (1, 1, 64, 32),
           {"ours": ours, "XLA's own": own},

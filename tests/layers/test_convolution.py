@@ -263,6 +263,72 @@ def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
   )
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel", "padding"),
+    [
+        ((2, 37, 9, 5), (7, 7, 5, 6), ((3, 3), (3, 3))),
+        ((1, 16, 12, 3), (9, 7, 3, 2), ((0, 2), (4, 1))),
+    ],
+)
+def test_a_convolution_by_frequency_is_the_same(shape, kernel, padding):
+  keys = jax.random.split(jax.random.key(0))
+  x, kernel = map(jax.random.normal, keys, (shape, kernel))
+  wanted = jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  found = jax.jit(convolution.by_frequency, static_argnums=2)(
+      x, kernel, padding
+  )
+  scale = abs(wanted).max()
+  np.testing.assert_allclose(found / scale, wanted / scale, atol=1e-6)
+
+
+@pytest.mark.parametrize("differentiated", [False, True])
+def test_by_frequency_is_computed_where_no_gradient_is_taken(
+    differentiated, monkeypatch
+):
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  x, kernel = jnp.ones((1, 128, 128, 32)), jnp.ones((7, 7, 32, 32))
+
+  def loops(function, *args):
+    # A function of its own: one that was traced is not traced again.
+    jaxpr = jax.make_jaxpr(lambda *args: function(*args))(*args)
+    return sum(
+        equation.primitive.name == "scan"
+        for equation in tracing.equations(jaxpr)
+    )
+
+  def run(x, kernel):
+    side = kernel.shape[0] // 2
+    y = convolve(x, kernel, padding=((side, side), (side, side)))
+    assert y.shape == (*x.shape[:-1], kernel.shape[-1])
+    return y.mean()
+
+  if differentiated:
+    assert loops(jax.grad(run, argnums=1), x, kernel) == 0
+    return
+  assert loops(run, x, kernel) == 2
+  for other in (
+      (x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
+      (x[:, 1:], kernel),
+      (x[..., :8], kernel[:, :, :8]),
+      (x, kernel[:5, :5]),
+  ):
+    assert loops(run, *other) == 0
+  scope = jax.export.SymbolicScope()
+  (size,) = jax.export.symbolic_shape("b", scope=scope)
+  exported = jax.export.export(jax.jit(run))(
+      jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), kernel
+  )
+  assert "while" not in exported.mlir_module()
+  monkeypatch.setattr(jax, "device_count", lambda: 2)
+  assert loops(run, x, kernel) == 0
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  for form in ("plain", "usual"):
+    with convolution.use_form(form):
+      assert loops(run, x, kernel) == 0
+
+
 @pytest.mark.parametrize("forward", [False, True])
 def test_groups_may_be_one_convolution(forward):
   x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))
