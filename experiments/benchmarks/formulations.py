@@ -238,6 +238,10 @@ def cases(small: bool) -> dict[str, tuple]:
           (*patch, 32), (3, 3, 32, 3),
           {"ours": _gradients(ours), "XLA's own": _gradients(own)},
       ),
+      "wide_gradients": (
+          (1, 64, 64, 32) if small else (*patch, 32), (7, 7, 32, 64),
+          {"ours": _gradients(ours), "XLA's own": _gradients(own)},
+      ),
       "gradients_in_a_loop": ((*patch, 48), (3, 3, 48, 48), looped),
   }
 

@@ -305,7 +305,8 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
     return y.mean()
 
   if differentiated:
-    assert loops(jax.grad(run, argnums=1), x, kernel) == 0
+    # That of the gradient alone, over bands.
+    assert loops(jax.grad(run, argnums=1), x, kernel) == 1
     return
   assert loops(run, x, kernel) == 2
   for other in (
@@ -327,6 +328,55 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
   for form in ("plain", "usual"):
     with convolution.use_form(form):
       assert loops(run, x, kernel) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "padding"),
+    [
+        ((2, 11, 30, 3), (7, 7, 3, 4), ((3, 3), (3, 3))),  # Bands of 11 rows.
+        ((2, 19, 100, 3), (3, 5, 3, 2), ((0, 2), (1, 1))),  # Three, reversed.
+        ((1, 5, 900, 2), (1, 3, 2, 2), ((0, 0), (1, 1))),  # Of one row each.
+    ],
+)
+def test_gradients_of_kernels_are_summed_over_bands(
+    shape, kernel, padding, monkeypatch
+):
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  keys = jax.random.split(jax.random.key(0), 3)
+  x, kernel, change = map(jax.random.normal, keys, (shape, kernel, kernel))
+
+  def found(least):
+    monkeypatch.setattr(convolution, "_WORTH_A_LOOP", least)
+
+    def loss(kernel, x):
+      return jnp.sin(convolve(x, kernel, padding=padding)).sum()
+
+    gradient = jax.grad(loss)
+    loops = [
+        equation.outvars
+        for equation in tracing.equations(jax.make_jaxpr(gradient)(kernel, x))
+        if equation.primitive.name == "scan"
+    ]
+    frames = jnp.stack([x, x + 1])
+    return loops, (
+        jax.jit(gradient)(kernel, x),
+        jax.vmap(gradient, (None, 0))(kernel, frames),
+        jax.jvp(lambda kernel: loss(kernel, x), (kernel,), (change,)),
+    )
+
+  (loop,), banded = found(0)
+  # The sum alone, and not the columns of every band.
+  assert [var.aval.size for var in loop] == [kernel.size]
+  loops, wanted = found(2**40)
+  assert not loops
+  jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3),
+      banded, wanted,
+  )
+  with convolution.use_form("usual"):
+    assert not found(0)[0]
+  monkeypatch.setattr(jax, "device_count", lambda: 2)
+  assert not found(0)[0]
 
 
 @pytest.mark.parametrize("forward", [False, True])

@@ -241,6 +241,16 @@ def _plain(x, kernel, padding, stride=(1, 1), **dilations):
   )
 
 
+def _is_on_one_cpu(x):
+  """Whether loops over parts of x may be a form: devices would gather x."""
+  return (
+      _is_on_cpu()
+      and jax.device_count() == 1
+      and x.dtype == jnp.float32
+      and not any(map(jax.export.is_symbolic_dim, x.shape))
+  )
+
+
 def _is_for_frequencies(x, kernel, stride):
   """Whether `by_frequency` is the faster form, and worth being compiled.
 
@@ -248,15 +258,11 @@ def _is_for_frequencies(x, kernel, stride):
   size they gain less than 10 ms.
   """
   return (
-      _is_on_cpu()
-      # Its loop would gather a batch, or rows, that several devices share.
-      and jax.device_count() == 1
-      and x.dtype == jnp.float32
-      and stride == (1, 1)
+      stride == (1, 1)
       and kernel.shape[0] >= 7
       and min(kernel.shape[2:]) >= 32
-      and not any(map(jax.export.is_symbolic_dim, x.shape))
-      and x.shape[1] * x.shape[2] >= 2**14
+      and _is_on_one_cpu(x)
+      and math.prod(x.shape[:3]) >= 2**14
   )
 
 
@@ -305,9 +311,8 @@ def by_frequency(x, kernel, padding):
 
   Along the rows by a Fourier transform, in tiles: the taps of a column are
   multiplied by 32 products for 16 rows, not by 112 (of 7x7). Along the columns
-  these are convolutions. On two cores it takes 0.6 of the time of XLA's
-  (experiments/benchmarks/formulations.py); a transform along both takes longer,
-  as XLA is slow with many small matrix products.
+  these are convolutions. On two cores it takes two thirds of the time of XLA's
+  own (experiments/benchmarks/formulations.py).
 
   Args:
     x: as in `convolve`, in float32, like the others.
@@ -410,10 +415,17 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
   A convolution of one of the two by the other, whose channels are the outputs:
   of x by the gradient or, with all taps reversed, of the gradient by x. XLA's
   form for a CPU is fast where there are 32 outputs or more: where there are
-  fewer it is made of the wider of the two, filled up with zeros.
+  fewer it is made of the wider of the two, filled up with zeros. What is worth
+  a loop is `_summed_over_bands`, whose outputs are the wider of the two.
   """
   channels, features = shape[2:]
-  reverse = stride == (1, 1) and features < _NARROW and channels >= features
+  banded = (
+      stride == (1, 1)
+      and _is_on_one_cpu(x)
+      and math.prod(x.shape[:3]) * math.prod(shape) >= _WORTH_A_LOOP
+  )
+  narrow = channels if banded else min(_NARROW, channels + 1)
+  reverse = stride == (1, 1) and features < narrow
   pads = []
   for size, taps, (before, behind), step, outputs in zip(
       x.shape[1:3], shape, padding, stride, gradient.shape[1:3]
@@ -424,6 +436,10 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
       pads.append((before, taps + (outputs - 1) * step - size - before))
   if reverse:
     x, gradient = gradient, x
+  if banded:
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    found = _summed_over_bands(x, gradient, shape[:2])
+    return found[::-1, ::-1].swapaxes(2, 3) if reverse else found
   if stride == (1, 1):
     missing = max(_NARROW - gradient.shape[-1], 0)
     gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, missing),))
@@ -437,6 +453,65 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
   if reverse:
     return found[:, ::-1, ::-1].transpose(1, 2, 3, 0)
   return found.transpose(1, 2, 0, 3)
+
+
+_WORTH_A_LOOP = 2**26  # Products. Those take some 10 ms, a smaller loop no less.
+# Of a band. Twice as many, or half, take longer.
+_PIXELS = 768
+
+
+def _summed_over_bands(x, gradient, taps):
+  """The gradient of a kernel, band of rows by band of rows.
+
+  The columns of a band (im2col) times its gradient, one matrix product that
+  fits the caches. It takes a half to a fifth of the time of XLA's convolution
+  (experiments/benchmarks/formulations.py), and in a loop over time no longer.
+
+  Args:
+    x: `[B, H + k - 1, W + l - 1, C]`, padded.
+    gradient: `[B, H, W, features]`.
+    taps: k and l.
+
+  Returns:
+    `[k, l, C, features]`.
+  """
+  batch, height, width, features = gradient.shape
+  more = taps[0] - 1
+  rows = max(1, more, min(_PIXELS // width, height))
+  bands = -(-height // rows)
+  missing = bands * rows - height
+  gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0)))
+  x = jnp.pad(x, ((0, 0), (0, missing + rows - more), (0, 0), (0, 0)))
+  # A band reads its own rows and the first of the next.
+  own, following = (
+      part.reshape(batch * bands, rows, *x.shape[2:])
+      for part in (x[:, :-rows], x[:, rows:])
+  )
+  x = jnp.concatenate([own, following[:, :more]], 1)
+  gradient = gradient.reshape(batch * bands, rows * width, features)
+  # By one gather: as slices, of every tap, it takes many times as long to
+  # compile. Taps of a row lie side by side.
+  row = np.arange(rows)[:, None, None] + np.arange(taps[0])
+  column = np.arange(width)[:, None]
+  places = np.stack(np.broadcast_arrays(row, column), -1)
+  dimensions = jax.lax.GatherDimensionNumbers(
+      offset_dims=(3, 4), collapsed_slice_dims=(0,), start_index_map=(0, 1)
+  )
+
+  # Or the columns of all bands would be kept for the transpose.
+  @functools.partial(jax.checkpoint, prevent_cse=False)
+  def add(total, band):
+    x, gradient = band
+    columns = jax.lax.gather(
+        x, places, dimensions, (1, taps[1], x.shape[-1]),
+        mode="promise_in_bounds",
+    )
+    columns = columns.reshape(rows * width, -1)
+    return total + columns.T @ gradient, None
+
+  first = jnp.zeros((math.prod(taps) * x.shape[-1], features), x.dtype)
+  total, _ = jax.lax.scan(add, first, (x, gradient))
+  return total.reshape(*taps, -1, features)
 
 
 class _Biased(nn.Module):
