@@ -67,6 +67,9 @@ def convolve(
   takes twenty times as long. A wide kernel for very few channels, as in
   the last layer of a flow, is one of columns. A 1x1 convolution is a matrix
   product, which takes a half to a quarter of the time of XLA's convolution.
+  In float32 where JAX has that one CPU, wide kernels for many channels are
+  computed `by_frequency` unless gradients are taken, and large kernels'
+  gradients band by band of rows.
   On a GPU, in bfloat16, see `for_tensor_cores`.
 
   Args:
@@ -424,8 +427,10 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
       and _is_on_one_cpu(x)
       and math.prod(x.shape[:3]) * math.prod(shape) >= _WORTH_A_LOOP
   )
-  narrow = channels if banded else min(_NARROW, channels + 1)
-  reverse = stride == (1, 1) and features < narrow
+  if banded:
+    reverse = features < channels
+  else:
+    reverse = stride == (1, 1) and features < _NARROW and channels >= features
   pads = []
   for size, taps, (before, behind), step, outputs in zip(
       x.shape[1:3], shape, padding, stride, gradient.shape[1:3]
@@ -455,7 +460,7 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
   return found.transpose(1, 2, 0, 3)
 
 
-_WORTH_A_LOOP = 2**26  # Products. Those take some 10 ms, a smaller loop no less.
+_WORTH_A_LOOP = 2**26  # Products, which take some 10 ms.
 # Of a band. Twice as many, or half, take longer.
 _PIXELS = 768
 
