@@ -268,6 +268,7 @@ def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
     [
         ((2, 37, 9, 5), (7, 7, 5, 6), ((3, 3), (3, 3))),
         ((1, 16, 12, 3), (9, 7, 3, 2), ((0, 2), (4, 1))),
+        ((1, 8, 12, 3), (8, 7, 3, 2), ((0, 0), (3, 3))),
     ],
 )
 def test_a_convolution_by_frequency_is_the_same(shape, kernel, padding):
@@ -299,8 +300,8 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
     )
 
   def run(x, kernel):
-    side = kernel.shape[0] // 2
-    y = convolve(x, kernel, padding=((side, side), (side, side)))
+    sides = kernel.shape[0] // 2, kernel.shape[1] // 2
+    y = convolve(x, kernel, padding=[(side, side) for side in sides])
     assert y.shape == (*x.shape[:-1], kernel.shape[-1])
     return y.mean()
 
@@ -313,7 +314,10 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
       (x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
       (x[:, 1:], kernel),
       (x[..., :8], kernel[:, :, :8]),
+      (x, kernel[..., :8]),
       (x, kernel[:5, :5]),
+      (x, kernel[:, :3]),
+      (jnp.ones((8, 17, 128, 32)), kernel),  # Tiles with few rows.
   ):
     assert loops(run, *other) == 0
   scope = jax.export.SymbolicScope()
@@ -336,6 +340,8 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
         ((2, 11, 30, 3), (7, 7, 3, 4), ((3, 3), (3, 3))),  # Bands of 11 rows.
         ((2, 19, 100, 3), (3, 5, 3, 2), ((0, 2), (1, 1))),  # Three, reversed.
         ((1, 5, 900, 2), (1, 3, 2, 2), ((0, 0), (1, 1))),  # Of one row each.
+        ((1, 9, 300, 2), (7, 7, 2, 2), ((3, 3), (3, 3))),  # As many as reach.
+        ((2, 8, 20, 2), (7, 3, 2, 3), ((0, 0), (0, 0))),  # Fewer come out.
     ],
 )
 def test_gradients_of_kernels_are_summed_over_bands(

@@ -67,9 +67,9 @@ def convolve(
   takes twenty times as long. A wide kernel for very few channels, as in
   the last layer of a flow, is one of columns. A 1x1 convolution is a matrix
   product, which takes a half to a quarter of the time of XLA's convolution.
-  In float32 where JAX has that one CPU, wide kernels for many channels are
-  computed `by_frequency` unless gradients are taken, and large kernels'
-  gradients band by band of rows.
+  In float32, and where a CPU is JAX's only device, wide kernels for many
+  channels are computed `by_frequency` unless gradients are taken, and the
+  gradients of kernels that take much work are summed over bands of rows.
   On a GPU, in bfloat16, see `for_tensor_cores`.
 
   Args:
@@ -245,7 +245,10 @@ def _plain(x, kernel, padding, stride=(1, 1), **dilations):
 
 
 def _is_on_one_cpu(x):
-  """Whether loops over parts of x may be a form: devices would gather x."""
+  """Whether loops over parts of x may be a form.
+
+  With more devices, of which each has a part of x, all would gather it.
+  """
   return (
       _is_on_cpu()
       and jax.device_count() == 1
@@ -254,22 +257,26 @@ def _is_on_one_cpu(x):
   )
 
 
-def _is_for_frequencies(x, kernel, stride):
+def _is_for_frequencies(x, kernel, padding, stride):
   """Whether `by_frequency` is the faster form, and worth being compiled.
 
   Two layers of a pyramid's level take 0.7 s more to compile so, and below this
   size they gain less than 10 ms.
   """
+  if stride != (1, 1) or not _is_on_one_cpu(x):
+    return False
+  height = x.shape[1] + sum(padding[0]) - kernel.shape[0] + 1
   return (
-      stride == (1, 1)
-      and kernel.shape[0] >= 7
+      min(kernel.shape[:2]) >= 7
       and min(kernel.shape[2:]) >= 32
-      and _is_on_one_cpu(x)
       and math.prod(x.shape[:3]) >= 2**14
+      # Tiles that are mostly filled.
+      and height > 0
+      and -height % _ROWS <= height / 4
   )
 
 
-_ROWS = 16  # That are made at once: what they are made of fits the caches.
+_ROWS = 16  # That are made at once. 10 to 24 take as long, of 864 columns.
 
 
 @functools.cache
@@ -354,7 +361,7 @@ def by_frequency(x, kernel, padding):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x, kernel, padding, stride):
-  if _is_for_frequencies(x, kernel, stride):
+  if _is_for_frequencies(x, kernel, padding, stride):
     return by_frequency(x, kernel, padding)
   return _direct(x, kernel, padding, stride)
 
@@ -425,7 +432,9 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
   banded = (
       stride == (1, 1)
       and _is_on_one_cpu(x)
-      and math.prod(x.shape[:3]) * math.prod(shape) >= _WORTH_A_LOOP
+      and math.prod(gradient.shape[:3]) * math.prod(shape) >= _WORTH_A_LOOP
+      # Or reversed it would be cropped.
+      and all(max(pad) < taps for pad, taps in zip(padding, shape))
   )
   if banded:
     reverse = features < channels
@@ -461,7 +470,7 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
 
 
 _WORTH_A_LOOP = 2**26  # Products, which take some 10 ms.
-# Of a band. Twice as many, or half, take longer.
+# Of a band. Twice as many, or half, take longer (FastDVDnet, 96x96).
 _PIXELS = 768
 
 
@@ -469,8 +478,9 @@ def _summed_over_bands(x, gradient, taps):
   """The gradient of a kernel, band of rows by band of rows.
 
   The columns of a band (im2col) times its gradient, one matrix product that
-  fits the caches. It takes a half to a fifth of the time of XLA's convolution
-  (experiments/benchmarks/formulations.py), and in a loop over time no longer.
+  fits the caches where frames are as narrow as in training. With the rest of
+  the layer it takes a quarter of the time of XLA's gradients for 7x7 taps
+  (experiments/benchmarks/formulations.py), and no longer in a loop over time.
 
   Args:
     x: `[B, H + k - 1, W + l - 1, C]`, padded.
@@ -482,7 +492,8 @@ def _summed_over_bands(x, gradient, taps):
   """
   batch, height, width, features = gradient.shape
   more = taps[0] - 1
-  rows = max(1, more, min(_PIXELS // width, height))
+  bands = -(-height // max(_PIXELS // width, 1))
+  rows = max(-(-height // bands), more)  # Nearly none of them to be filled up.
   bands = -(-height // rows)
   missing = bands * rows - height
   gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0)))
