@@ -7,6 +7,7 @@ import re
 import pytest
 
 from experiments import configuration
+from experiments.benchmarks import page
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -54,6 +55,12 @@ def test_the_first_blocks_are_the_two_commands():
   blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
   assert "experiments.main --config=configs/ncfl_demo.py" in blocks[0]
   assert "pytest" in blocks[1] and "[test]" in blocks[1]
+
+
+def test_the_tables_of_measurements_are_those_of_the_results():
+  tables = page.readme_tables(page.read(ROOT / "experiments" / "results"))
+  assert {"speed", "growth", "memory"} <= set(tables)
+  assert page.into_readme(README, tables) == README
 
 
 def test_nothing_is_left_to_be_filled_in():

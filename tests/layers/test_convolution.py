@@ -289,7 +289,9 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
     differentiated, monkeypatch
 ):
   monkeypatch.setattr(jax, "device_count", lambda: 1)
-  x, kernel = jnp.ones((1, 128, 128, 32)), jnp.ones((7, 7, 32, 32))
+  keys = jax.random.split(jax.random.key(0))
+  x = jax.random.normal(keys[0], (1, 128, 128, 32))
+  kernel = jax.random.normal(keys[1], (7, 7, 32, 32))
 
   def loops(function, *args):
     # A function of its own: one that was traced is not traced again.
@@ -299,17 +301,20 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
         for equation in tracing.equations(jaxpr)
     )
 
-  def run(x, kernel):
+  def run(x, kernel, stride=(1, 1)):
     sides = kernel.shape[0] // 2, kernel.shape[1] // 2
-    y = convolve(x, kernel, padding=[(side, side) for side in sides])
-    assert y.shape == (*x.shape[:-1], kernel.shape[-1])
-    return y.mean()
+    padding = [(side, side) for side in sides]
+    return (convolve(x, kernel, stride, padding) ** 2).mean()
 
   if differentiated:
     # That of the gradient alone, over bands.
     assert loops(jax.grad(run, argnums=1), x, kernel) == 1
     return
   assert loops(run, x, kernel) == 2
+  found = run(x, kernel)
+  with convolution.use_form("plain"):
+    np.testing.assert_allclose(found, run(x, kernel), rtol=1e-5)
+  assert loops(functools.partial(run, stride=(2, 2)), x, kernel) == 0
   for other in (
       (x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
       (x[:, 1:], kernel),
@@ -383,6 +388,24 @@ def test_gradients_of_kernels_are_summed_over_bands(
     assert not found(0)[0]
   monkeypatch.setattr(jax, "device_count", lambda: 2)
   assert not found(0)[0]
+
+
+def test_zeros_beyond_what_a_kernel_reaches_are_no_band(monkeypatch):
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  monkeypatch.setattr(convolution, "_WORTH_A_LOOP", 0)
+  keys = jax.random.split(jax.random.key(0))
+  x = jax.random.normal(keys[0], (1, 6, 7, 3))
+  kernel = jax.random.normal(keys[1], (3, 3, 3, 2))
+
+  def gradient():
+    def loss(kernel):
+      return jnp.sin(convolve(x, kernel, padding=((3, 3), (0, 4)))).sum()
+
+    return jax.grad(loss)(kernel)
+
+  found = gradient()
+  with convolution.use_form("plain"):
+    np.testing.assert_allclose(found, gradient(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("forward", [False, True])

@@ -257,6 +257,10 @@ def _is_on_one_cpu(x):
   )
 
 
+# That are made at once. 10 to 18 take as long, 26 longer (864 columns).
+_ROWS = 16
+
+
 def _is_for_frequencies(x, kernel, padding, stride):
   """Whether `by_frequency` is the faster form, and worth being compiled.
 
@@ -274,9 +278,6 @@ def _is_for_frequencies(x, kernel, padding, stride):
       and height > 0
       and -height % _ROWS <= height / 4
   )
-
-
-_ROWS = 16  # That are made at once. 10 to 24 take as long, of 864 columns.
 
 
 @functools.cache
@@ -322,7 +323,7 @@ def by_frequency(x, kernel, padding):
   Along the rows by a Fourier transform, in tiles: the taps of a column are
   multiplied by 32 products for 16 rows, not by 112 (of 7x7). Along the columns
   these are convolutions. On two cores it takes two thirds of the time of XLA's
-  own (experiments/benchmarks/formulations.py).
+  own (experiments/benchmarks/formulations.py), and more memory.
 
   Args:
     x: as in `convolve`, in float32, like the others.
@@ -351,7 +352,7 @@ def by_frequency(x, kernel, padding):
     start = (i // tiles, i % tiles * _ROWS, 0, 0)
     tile = jax.lax.dynamic_slice(x, start, (1, reach, width, channels))
     found = (inputs @ tile.reshape(reach, -1)).reshape(products, width, -1)
-    # All at once would be as fast, and take three times as long to compile.
+    # All at once would be as fast, and take twice as long to compile.
     found = jax.lax.scan(multiply, None, (found, kernels), unroll=4)[1]
     return outputs @ found.reshape(products, -1)
 
