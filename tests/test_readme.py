@@ -7,7 +7,7 @@ import re
 import pytest
 
 from experiments import configuration
-from experiments.benchmarks import page
+from experiments.benchmarks import memory, page
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,6 +61,23 @@ def test_the_tables_of_measurements_are_those_of_the_results():
   tables = page.readme_tables(page.read(ROOT / "experiments" / "results"))
   assert {"speed", "growth", "memory"} <= set(tables)
   assert page.into_readme(README, tables) == README
+
+
+def test_the_results_are_what_is_accepted():
+  """Of PyTorch's best speed 0.8 and half a step's; half of the memory."""
+  files = page.read(ROOT / "experiments" / "results")
+  for name, least in (("inference", 0.8), ("training", 0.5)):
+    rows = files[f"{name}_2_epyc_cores"]["rows"]
+    ratios = {row["name"]: row["ratio"] for row in rows if "ratio" in row}
+    assert len(ratios) > 1 and min(ratios.values()) >= least, ratios
+    assert all(row["ok"] for row in rows), rows
+  for name in ("memory", "memory_fastdvdnet"):
+    shares = [
+        row["measured_share"]
+        for row in files[f"{name}_2_epyc_cores"]["rows"]
+        if row.get("ratio", 2) < memory.LONGER
+    ]
+    assert min(shares) <= 0.5, name
 
 
 def test_nothing_is_left_to_be_filled_in():

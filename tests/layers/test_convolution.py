@@ -408,6 +408,36 @@ def test_zeros_beyond_what_a_kernel_reaches_are_no_band(monkeypatch):
     np.testing.assert_allclose(found, gradient(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("least", [0, 2**40])
+@pytest.mark.parametrize("whole", ["x", "kernel"])
+def test_gradients_pass_the_checks_of_shard_map(
+    whole, least, monkeypatch
+):
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  monkeypatch.setattr(convolution, "_WORTH_A_LOOP", least)
+  keys = jax.random.split(jax.random.key(0))
+  x = jax.random.normal(keys[0], (2, 6, 7, 3))
+  kernel = jax.random.normal(keys[1], (3, 3, 3, 2))
+  parts = jax.sharding.PartitionSpec("data")
+  everywhere = jax.sharding.PartitionSpec()
+
+  def loss(x, kernel):
+    return jnp.sin(convolve(x, kernel, padding=((1, 1),) * 2)).sum()
+
+  split = jax.shard_map(
+      lambda *arrays: jax.lax.psum(loss(*arrays), "data"),
+      mesh=jax.make_mesh(
+          (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
+      ),
+      in_specs=(everywhere, parts) if whole == "x" else (parts, everywhere),
+      out_specs=everywhere,
+  )
+  jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+      *(jax.jit(jax.grad(f, (0, 1)))(x, kernel) for f in (split, loss)),
+  )
+
+
 @pytest.mark.parametrize("forward", [False, True])
 def test_groups_may_be_one_convolution(forward):
   x = jax.random.normal(jax.random.key(0), (2, 6, 8, 6))

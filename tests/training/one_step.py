@@ -1,10 +1,11 @@
-"""One training step of small models on one device and on eight.
+"""One training step of small models, wherever this is started.
 
-  python one_step.py TASK DTYPE OUT
+  python one_step.py TASK DTYPE KINDS --workdir=OUT
 
-writes OUT/one.npz (one device), OUT/jit.npz and OUT/pmap.npz (eight): what was
-drawn, the gradient, the model's other variables and the metrics. DTYPE float64
-computes everything in it, which leaves of a difference in rounding nothing.
+writes for each of the KINDS, "jit,pmap", a file like OUT/jit.npz, from all the
+devices and processes that JAX finds: what was drawn, the gradient, the model's
+other variables and the metrics. DTYPE float64 computes everything in it, which
+leaves of a difference in rounding nothing.
 """
 
 import functools
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 DTYPE = sys.argv[2]
 # ruff: noqa: E402
@@ -23,7 +25,9 @@ if DTYPE == "float64":
   jax.config.update("jax_enable_x64", True)
   jnp.float32 = jnp.float64
 
+from experiments import processes
 from vidrestore_jax import models, shapes, tasks
+from vidrestore_jax.layers import convolution
 from vidrestore_jax.tasks import distillation
 from vidrestore_jax.training import sharding
 from vidrestore_jax.training import step as steps
@@ -49,6 +53,16 @@ RESTORATION = {
 
 
 def build(name: str):
+  """The task and this process's part of its batch of eight."""
+  task, batch = whole(name)
+  count = 8 // jax.process_count()
+  first = count * jax.process_index()
+  return task, {
+      key: value[first : first + count] for key, value in batch.items()
+  }
+
+
+def whole(name: str):
   """The task and its batch of eight."""
   rng = np.random.default_rng(0)
   batch = dict(
@@ -81,9 +95,9 @@ def build(name: str):
   return task, batch | dict(clean=clips(frames, 16))
 
 
-def run(task, batch, kind: str, devices: int) -> dict:
+def run(task, batch, kind: str) -> dict:
   """Everything of the first step, by name."""
-  mesh = sharding.data_mesh(8, jax.devices()[:devices])
+  mesh = sharding.data_mesh(8)
   # An optimizer whose state is the gradient.
   gradient = optax.GradientTransformation(
       lambda params: jax.tree.map(jnp.zeros_like, params),
@@ -107,7 +121,9 @@ def run(task, batch, kind: str, devices: int) -> dict:
   }
   if hasattr(task, "draw"):
     draw = jax.jit(lambda batch: task.draw(batch, jax.random.key(3)))
-    clean, noisy, level = draw(sharding.to_devices(batch, mesh))
+    clean, noisy, level = multihost_utils.process_allgather(
+        draw(sharding.to_devices(batch, mesh)), tiled=True
+    )
     found |= {"noise": noisy - clean, "level": level}
   return {
       jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
@@ -115,24 +131,34 @@ def run(task, batch, kind: str, devices: int) -> dict:
   }
 
 
-def main(name: str, out: pathlib.Path):
-  assert jax.device_count() == 8
+def main(name: str, kinds: list[str], out: pathlib.Path):
+  # Two processes first have to meet, as in experiments.main.
+  processes.join()
+  sharding.connect()
   shapes.DTYPES = (*shapes.DTYPES, DTYPE)
+  # Where there is but one device, gradients of kernels are computed in another
+  # way; but only what is large, which nothing here is.
+  convolution._WORTH_A_LOOP = 0
   task, batch = build(name)
-  for file, kind, devices in (
-      ("one", "jit", 1), ("jit", "jit", 8), ("pmap", "pmap", 8)
-  ):
-    np.savez(out / file, **run(task, batch, kind, devices))
+  found = {kind: run(task, batch, kind) for kind in kinds}
   if name == "distillation":
     # Freezing is decided by the mean over the batch: just above it and just
     # below, any single example would decide otherwise.
-    mean = float(np.load(out / "one.npz")["metrics/time_loss"])
+    mean = float(found["jit"]["metrics/time_loss"])
     for word, distillation.GUARD in (
         ("frozen", 1.001 * mean), ("free", 0.999 * mean)
     ):
-      for kind in sharding.PARALLEL:
-        np.savez(out / f"{word}_{kind}", **run(task, batch, kind, 8))
+      for kind in kinds:
+        found[f"{word}_{kind}"] = run(task, batch, kind)
+  if jax.process_index() == 0:
+    out.mkdir()
+    for file, content in found.items():
+      np.savez(out / file, **content)
 
 
 if __name__ == "__main__":
-  main(sys.argv[1], pathlib.Path(sys.argv[3]))
+  main(
+      sys.argv[1],
+      sys.argv[3].split(","),
+      pathlib.Path(sys.argv[4].removeprefix("--workdir=")),
+  )

@@ -69,7 +69,7 @@ def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
     moved = start(folder / "moved", variant, **kwargs)
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
-    assert set(moved.end(120)) == {128 + signal.SIGTERM}, moved.log()
+    assert set(moved.end(30)) == {128 + signal.SIGTERM}, moved.log()
   moved = start(folder / "moved", variant, PMAP)
   moved.finish()
   assert "Goes on from step" in moved.log()

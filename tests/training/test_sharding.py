@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import configuration, train
+from tests.training import runs
 from vidrestore_jax.training import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -46,23 +47,27 @@ def test_another_way_to_be_parallel_is_refused_by_name(tmp_path):
     train.run(config, tmp_path, command="")
 
 
-def one_step(task: str, dtype: str, folder) -> dict[str, dict]:
+# One device alone, where gradients have a form of their own; eight of one
+# process; and four of two processes.
+PLACES = {
+    "one": ("jit", dict(devices=1)),
+    "eight": ("jit,pmap", dict(devices=8)),
+    "pair": ("jit", dict(devices=2, count=2)),
+}
+
+
+def one_step(folder, place: str, task: str, dtype: str) -> dict[str, dict]:
   """What tests/training/one_step.py finds of a task, by file."""
-  env = os.environ | {
-      "XLA_FLAGS": "--xla_backend_optimization_level=0",
-      "JAX_NUM_CPU_DEVICES": "8",
-      "JAX_PLATFORMS": "cpu",
-      "PYTHONPATH": str(ROOT),
-  }
-  script = ROOT / "tests" / "training" / "one_step.py"
-  subprocess.run(
-      [sys.executable, str(script), task, dtype, str(folder)],
-      check=True, env=env,
+  kinds, kwargs = PLACES[place]
+  run = runs.Run(
+      folder / place, (), cache=folder / "cache", **kwargs,
+      main=("tests/training/one_step.py", task, dtype, kinds),
   )
-  return {file.stem: dict(np.load(file)) for file in folder.glob("*.npz")}
+  assert not any(run.end()), run.log()
+  return {f.stem: dict(np.load(f)) for f in run.workdir.glob("*.npz")}
 
 
-SLOW = pytest.mark.slow  # Half a minute each.
+SLOW = pytest.mark.slow  # A minute each.
 
 
 @pytest.mark.parametrize(
@@ -75,13 +80,20 @@ SLOW = pytest.mark.slow  # Half a minute each.
         pytest.param("distillation", "float32", marks=SLOW),
     ],
 )
-def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(
-    tmp_path, task, dtype
+def test_devices_and_processes_make_the_step_of_one_under_jit_and_pmap(
+    tmp_path, monkeypatch, task, dtype
 ):
-  found = one_step(task, dtype, tmp_path)
-  one = found.pop("one")
-  for name in ("jit", "pmap"):
-    other = found.pop(name)
+  monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+  found = {
+      (place, kind): step
+      for place in PLACES
+      for kind, step in one_step(tmp_path, place, task, dtype).items()
+  }
+  one = found.pop(("one", "jit"))
+  names = [name for name in found if name[1] in ("jit", "pmap")]
+  assert len(names) == 3
+  for name in names:
+    other = found[name]
     assert one.keys() == other.keys()
     # Exactly the same draws; adding them to the frame may round differently.
     if "level" in one:
@@ -112,9 +124,10 @@ def test_eight_devices_make_the_step_of_one_under_jit_and_pmap(
       if key.startswith("gradient"):
         worst = np.abs(other[key] - one[key]).max() / np.abs(one[key]).max()
         assert worst < 1e-5, f"{name}: {key}"
-  for name, other in found.items():  # Of distillation's guard.
-    frozen = float(name.startswith("frozen"))
-    assert other["metrics/conv_lstm_frozen"] == frozen, name
+  for (_, kind), other in found.items():
+    if kind not in ("jit", "pmap"):  # Of distillation's guard.
+      frozen = float(kind.startswith("frozen"))
+      assert other["metrics/conv_lstm_frozen"] == frozen, kind
 
 
 PARTS = """

@@ -73,7 +73,7 @@ def test_two_hosts_read_every_clip_once_and_resume_whichever_is_ended(
       run.kill()
       continue
     run.send(number, process)
-    statuses = run.end(120)  # Two seconds, where nothing else runs.
+    statuses = run.end(30)  # Two seconds, where nothing else runs.
     if number == signal.SIGTERM:
       assert statuses == [128 + signal.SIGTERM] * 2, run.log()
       assert run.log().count("is saved; leaves on SIGTERM.") == 2, run.log()
@@ -127,4 +127,4 @@ def test_a_host_may_be_late_with_its_first_step(tmp_path):
   run = start(tmp_path, tmp_path / "cache", host, more, devices=devices)
   run.wait_for(1)
   run.send(signal.SIGTERM)
-  assert set(run.end(120)) == {128 + signal.SIGTERM}, run.log()
+  assert set(run.end(30)) == {128 + signal.SIGTERM}, run.log()

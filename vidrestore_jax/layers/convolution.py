@@ -92,7 +92,7 @@ def convolve(
   elif _form.get() == "plain":
     y = _plain(x, kernel, padding, stride)
   else:
-    y = _convolve(x, kernel, padding, stride)
+    y = _convolve(*_varying_alike(x, kernel), padding, stride)
   return y if bias is None else add_bias(y, bias)
 
 
@@ -242,6 +242,20 @@ def _plain(x, kernel, padding, stride=(1, 1), **dilations):
   return jax.lax.conv_general_dilated(
       x, kernel, stride, padding, dimension_numbers=_DIMENSIONS, **dilations
   )
+
+
+def _varying_alike(*arrays):
+  """The arrays, in `jax.shard_map` varying over the same axes of its mesh.
+
+  JAX sees to this in its own operations. What has a derivative of its own has
+  to be given such, and its gradients are then summed over the devices.
+  """
+  axes = [jax.typeof(array).manual_axis_type.varying for array in arrays]
+  every = frozenset().union(*axes)
+  return [
+      jax.lax.pcast(array, tuple(sorted(every - own)), to="varying")
+      for array, own in zip(arrays, axes)
+  ]
 
 
 def _is_on_one_cpu(x):
@@ -526,7 +540,10 @@ def _summed_over_bands(x, gradient, taps):
     columns = columns.reshape(rows * width, -1)
     return total + columns.T @ gradient, None
 
-  first = jnp.zeros((math.prod(taps) * x.shape[-1], features), x.dtype)
+  # Of what varies over the axes of a mesh as they do.
+  first = jnp.zeros_like(
+      gradient, shape=(math.prod(taps) * x.shape[-1], features)
+  )
   total, _ = jax.lax.scan(add, first, (x, gradient))
   return total.reshape(*taps, -1, features)
 
