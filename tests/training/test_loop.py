@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
 
 import grain
 import jax
@@ -10,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.training import runs
 from vidrestore_jax.training import loop, sharding, step, writers
 from vidrestore_jax.training.checkpoints import Checkpoints
 
@@ -266,6 +270,19 @@ def test_a_bad_step_is_found_before_it_would_be_saved(tmp_path):
   with pytest.raises(loop.NonFiniteError, match=r"Step 4 .*no checkpoint yet"):
     run(tmp_path, data=data)
   assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_pytorch_is_not_imported_to_write_what_tensorboard_reads(tmp_path):
+  (tmp_path / "torch.py").write_text("Tensor = tuple")
+  script = (
+      "import sys; from vidrestore_jax.training import writers;"
+      "assert 'torch' not in sys.modules; import torch"
+  )
+  path = os.pathsep.join((str(tmp_path), str(runs.ROOT)))
+  subprocess.run(
+      [sys.executable, "-c", script], check=True,
+      env=os.environ | {"PYTHONPATH": path},
+  )
 
 
 def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):

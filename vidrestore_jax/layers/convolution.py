@@ -70,7 +70,8 @@ def convolve(
   In float32, and where a CPU is JAX's only device, wide kernels for many
   channels are computed `by_frequency` unless gradients are taken, and the
   gradients of kernels that take much work are summed over bands of rows.
-  On a GPU, in bfloat16, see `for_tensor_cores`.
+  On a GPU, in bfloat16, see `for_tensor_cores`. What is traced on one platform
+  for another, as by `jax.export`, is best traced in `use_form("usual")`.
 
   Args:
     x: `[B, H, W, C]`.

@@ -572,9 +572,10 @@ def build(
       run would first have to undo. The noise map stays in units of the frame.
     noise_map: whether the model is told the noise level.
     fold: 1, or the factor by which frames are folded into channels first.
-    unroll: longest clip that is unrolled instead of scanned over. Five frames
-      unrolled train in 5 to 15 % less time on a CPU; but compilation takes half
-      as long again, and reading what was compiled ten times as long.
+    unroll: longest clip that is unrolled instead of scanned over. The program
+      of five frames is then four times as large, which takes longer to compile
+      and to start again; a step may take less time
+      (experiments/benchmarks/training.py, ncfl_unrolled, measures it).
     remat: see `layers.recomputation`.
     dtype: compute dtype, "float32" or "bfloat16".
 

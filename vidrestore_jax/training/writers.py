@@ -5,14 +5,33 @@ SummaryWriter: that one queues for a thread, and where the disk is full the
 thread dies unseen and the queue blocks the run for ever.
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import time
 
 import numpy as np
-from tensorboardX import event_file_writer, summary
-from tensorboardX.proto import event_pb2
+
+
+@contextlib.contextmanager
+def _not_installed(name: str):
+  """Within it a package cannot be imported, unless it was before."""
+  if name in sys.modules:
+    yield
+    return
+  sys.modules[name] = None
+  try:
+    yield
+  finally:
+    del sys.modules[name]
+
+
+# Which takes seconds, to tell PyTorch's tensors, of which none come here.
+with _not_installed("torch"):
+  from tensorboardX import event_file_writer, summary
+  from tensorboardX.proto import event_pb2
 
 METRICS = "metrics.jsonl"
 
