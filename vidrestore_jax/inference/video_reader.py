@@ -348,8 +348,9 @@ class VideoReader:
       video_colour.check_matrix(tags.matrix, self.path)
     rate = stream.average_rate or stream.guessed_rate
     matrix = None
-    if "DISPLAYMATRIX" in {item.type.name for item in frame.side_data}:
-      matrix = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
+    kinds = _side_data(frame)
+    if "DISPLAYMATRIX" in kinds:
+      matrix = struct.unpack("=9i", bytes(kinds["DISPLAYMATRIX"]))
     return Description(
         name=str(self.path),
         size=(frame.width, frame.height),
@@ -419,9 +420,17 @@ def _siting(stream) -> int:
   return {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}.get((across, down), 0)
 
 
+def _side_data(frame) -> dict:
+  """What comes with a frame, by kind."""
+  # Iterated over, PyAV 18 gives the items and PyAV 19 their kinds.
+  found = frame.side_data
+  items = (item if hasattr(item, "type") else found[item] for item in found)
+  return {item.type.name: item for item in items}
+
+
 def _hdr(frame):
   """Mastering display and content light level, as `Tags` has them."""
-  kinds = {item.type.name: item for item in frame.side_data}
+  kinds = _side_data(frame)
   mastering = light = None
   if "MASTERING_DISPLAY_METADATA" in kinds:
     *numbers, primaries, luminance = struct.unpack(
@@ -488,12 +497,14 @@ def opened(path) -> Iterator[tuple[Any, Any]]:
   with _named(path, "(at its start, or cut short before its index)"):
     # A name may hold colons, which FFmpeg takes for a protocol; and a playlist
     # must not reach for the network.
+    older = int(av.__version__.split(".")[0]) < 19
     container = av.open(
         f"file:{path.resolve()}",
-        metadata_errors="replace",
         options={
             "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)
         },
+        # Of tags that are no UTF-8, whose bytes PyAV 19 keeps.
+        **({"metadata_errors": "replace"} if older else {}),
     )
   with container:
     yield container, video_stream(container, path)
