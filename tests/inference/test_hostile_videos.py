@@ -50,6 +50,21 @@ def _refused(capsys, tmp_path, *arguments, message):
   assert content() == before
 
 
+def test_a_title_that_is_no_utf8_stops_nothing(tmp_path, model):
+  given, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+  tiny_videos.write(
+      given, tiny_videos.samples("yuv420p", 3, (32, 16)), "yuv420p",
+      codec="libx264",
+      edit=lambda container, _: container.metadata.update(title="caf@ au lait"),
+  )
+  content = given.read_bytes()
+  assert content.count(b"caf@") == 1
+  given.write_bytes(content.replace(b"caf@", b"caf\xe9"))  # Latin-1.
+  assert _run(given, output, "--model", model) == 0
+  written = output.read_bytes()
+  assert b"caf" in written and b" au lait" in written
+
+
 def test_files_that_are_no_whole_video_are_refused(
     tmp_path, model, video, capsys
 ):
