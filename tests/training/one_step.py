@@ -11,6 +11,7 @@ leaves of a difference in rounding nothing.
 import functools
 import pathlib
 import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -139,8 +140,11 @@ def main(name: str, kinds: list[str], out: pathlib.Path):
   # Where there is but one device, gradients of kernels are computed in another
   # way; but only what is large, which nothing here is.
   convolution._WORTH_A_LOOP = 0
+  banded = mock.Mock(wraps=convolution._summed_over_bands)
+  convolution._summed_over_bands = banded
   task, batch = build(name)
   found = {kind: run(task, batch, kind) for kind in kinds}
+  assert banded.called == (jax.device_count() == 1)
   if name == "distillation":
     # Freezing is decided by the mean over the batch: just above it and just
     # below, any single example would decide otherwise.
