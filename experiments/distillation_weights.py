@@ -54,7 +54,8 @@ def measure(config, count: int) -> dict[str, float]:
         f"config.task is {config.task.name}, which has nothing to weigh. Take a"
         " variant with a teacher, such as configs/std_vimeo.py:fastdvdnet_std."
     )
-  mesh = sharding.data_mesh(config.batch_size)
+  size = config.batch_size
+  mesh = sharding.data_mesh(size, sharding.fitting_devices(size))
   job = jobs.build(config)
   iterator, batch = train.batches(config)
   with contextlib.closing(iterator):

@@ -48,17 +48,20 @@ class Notice:
       self._heard.set()
     return self._heard.is_set()
 
-  def saved(self, step: int):
+  def saved(self, step: int, agree: Callable[[bool], bool]):
     """To be called where nothing is left to be saved.
 
     Args:
       step: the last one that was saved.
+      agree: as of `stop`.
 
     Raises:
       Preempted: a process is asked to leave.
     """
     self._unsaved = False
-    if self._asked.is_set() or self._heard.is_set():
+    # Twice, as what processes agree on may be told at the call after.
+    asked = [agree(self._asked.is_set()), agree(self._asked.is_set())]
+    if self._asked.is_set() or self._heard.is_set() or any(asked):
       self._heard.set()
       raise Preempted(f"Step {step} is saved; leaves on SIGTERM. {_MORE}")
 

@@ -157,7 +157,7 @@ def _run_prepared(
           say=say,
       )
       writer.close()
-      notice.saved(int(state.step))
+      notice.saved(int(state.step), agree)
   if not training:
     jobs.claim(workdir, claimed)
   if first:
@@ -173,7 +173,7 @@ def _prepare(config, workdir, say) -> _Prepared:
     ValueError, OSError: whatever is wrong with the config.
   """
   check_choice("config.parallel", config.parallel, sharding.PARALLEL)
-  mesh = sharding.data_mesh(config.batch_size, parts=config.accumulate)
+  mesh = _mesh(config, say)
   job = jobs.build(config)
   measure = validation.build(config, job.model, say=say)
   iterator, batch = batches(config)
@@ -182,6 +182,20 @@ def _prepare(config, workdir, say) -> _Prepared:
   if not (workdir / "config.json").exists():
     jobs.released_variables(config, job, shapes, skip=config.pretrain)
   return _Prepared(mesh, job, iterator, batch, measure)
+
+
+def _mesh(config, say):
+  """The devices of a run: all that its batch splits over, and says which."""
+  parts = config.accumulate
+  devices = sharding.fitting_devices(config.batch_size, parts=parts)
+  mesh = sharding.data_mesh(config.batch_size, devices, parts=parts)
+  if mesh.size < jax.device_count():
+    say(
+        f"Uses {mesh.size} of {jax.device_count()} devices: batch_size"
+        f" {config.batch_size} splits over no more"
+        + (f" in {parts} parts each." if parts > 1 else ".")
+    )
+  return mesh
 
 
 def batches(config):

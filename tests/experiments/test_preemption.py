@@ -49,7 +49,7 @@ def test_between_steps_it_is_heard_and_a_second_one_changes_nothing(
       terminate()
       wait_until_asked(notice)
       terminate()
-      notice.saved(7)
+      notice.saved(7, alone)
 
   assert commands.run(train) == 143
   assert capfd.readouterr().err.splitlines() == [
@@ -66,7 +66,7 @@ def test_where_nothing_is_unsaved_it_ends_at_once(left, capfd):
   left.clear()
   with preemption.listening() as notice:
     assert not notice.stop(alone)
-    notice.saved(3)
+    notice.saved(3, alone)
     terminate()  # While it is measured.
     assert left.wait(5) and left.status == 143
   assert capfd.readouterr().err.count("SIGTERM: nothing to save.") == 2
@@ -87,7 +87,19 @@ def test_processes_leave_together(left):
     assert not notice.stop(lambda flag: next(others))
     assert notice.stop(lambda flag: next(others))  # Without a signal here.
     with pytest.raises(preemption.Preempted):
-      notice.saved(2)
+      notice.saved(2, alone)
+  assert left.status is None
+
+
+@pytest.mark.parametrize("answers", [[True, False], [False, True]])
+def test_processes_leave_together_after_the_last_step(left, answers):
+  """Of which another process was asked too late for `stop`'s answer."""
+  with preemption.listening() as notice:
+    assert not notice.stop(alone)
+    told = iter(answers)
+    with pytest.raises(preemption.Preempted):
+      notice.saved(2, lambda flag: next(told))
+    assert next(told, None) is None  # All processes ask equally often.
   assert left.status is None
 
 

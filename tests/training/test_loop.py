@@ -116,7 +116,9 @@ def test_a_run_stopped_anywhere_ends_like_one_that_never_was(tmp_path):
   assert lines == [5, 10, 15, 20]  # None twice, none left out.
 
 
-def test_a_run_that_is_told_to_stop_saves_that_step_and_nothing_else(tmp_path):
+def test_a_run_that_is_told_to_stop_saves_that_step_and_measures_it_later(
+    tmp_path
+):
   whole, asked = run(tmp_path / "whole", steps=9), []
 
   def stop():
@@ -131,7 +133,19 @@ def test_a_run_that_is_told_to_stop_saves_that_step_and_nothing_else(tmp_path):
   )
   assert stopped.step == len(asked) == 7
   assert (tmp_path / "parts" / "checkpoints" / "7").is_dir()
-  assert_same(whole, run(tmp_path / "parts", steps=9))
+  scores = {7: 30.0, 9: 31.0}
+  for _ in range(2):  # Once it is finished, nothing is measured again.
+    again = run(
+        tmp_path / "parts", steps=9, eval_every=7,
+        evaluate=lambda state: ({"psnr": scores[int(state.step)]}, {}),
+    )
+    assert_same(whole, again)
+    lines = writers.read(tmp_path / "parts")
+    logged = [
+        (line["step"], line["eval/psnr"])
+        for line in lines if "eval/psnr" in line
+    ]
+    assert logged == list(scores.items())
 
 
 def test_a_finished_run_changes_nothing(tmp_path):

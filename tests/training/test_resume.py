@@ -18,6 +18,7 @@ def start(folder, cache, workers: int):
   arguments = [
       runs.TINY, f"--config.steps={STEPS}", f"--config.data.workers={workers}",
       "--config.checkpoint_every=3", "--config.log_every=2",
+      "--config.eval_every=4",
   ]
   return runs.Run(folder, arguments, cache=cache)
 
@@ -49,6 +50,12 @@ def check_same(whole, run, hint=None):
       for folder in (whole, run.workdir)
   ]
   assert logged[0] == logged[1] == list(range(2, STEPS + 1, 2)), hint
+  scores = [
+      [line for line in writers.read(folder) if "loss" not in line]
+      for folder in (whole, run.workdir)
+  ]
+  assert [line["step"] for line in scores[0]] == list(range(4, STEPS + 1, 4))
+  assert scores[0] == scores[1], hint
 
 
 @pytest.mark.slow

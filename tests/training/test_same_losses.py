@@ -62,15 +62,20 @@ def test_devices_processes_and_pmap_change_only_rounding(one):
 @pytest.mark.slow  # Four starts, which find all programs but two.
 @pytest.mark.parametrize("one", ["noq"], indirect=True)
 def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
-  """From eight devices to two, to two processes, and to one under pmap."""
+  """From eight devices to three, to two processes, and to three under pmap.
+
+  A batch of eight splits over two of three.
+  """
   variant, folder, expected = one
-  places = dict(devices=8), dict(devices=2), PAIR
+  three = dict(devices=3)
+  places = dict(devices=8), three, PAIR
   for step, kwargs in zip((12, 24, 36), places):
     moved = start(folder / "moved", variant, **kwargs)
     moved.wait_for(step)
     moved.send(signal.SIGTERM)
     assert set(moved.end(30)) == {128 + signal.SIGTERM}, moved.log()
-  moved = start(folder / "moved", variant, PMAP)
+  moved = start(folder / "moved", variant, PMAP, **three)
   moved.finish()
+  assert "Uses 2 of 3 devices: batch_size 8" in moved.log()
   assert "Goes on from step" in moved.log()
   np.testing.assert_allclose(losses(moved), expected, rtol=1e-3)

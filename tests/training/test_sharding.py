@@ -24,6 +24,29 @@ def test_a_batch_that_does_not_split_names_the_next_size_that_does():
   assert "--config.batch_size=8" in str(raised.value)
 
 
+def test_a_batch_takes_the_most_devices_that_it_splits_over(monkeypatch):
+  class Device:
+    def __init__(self, process, number):
+      self.process_index, self.number = process, number
+
+  def fitting(*counts, **options):
+    devices = [Device(p, n) for p, c in enumerate(counts) for n in range(c)]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    return [
+        (device.process_index, device.number)
+        for device in sharding.fitting_devices(**options)
+    ]
+
+  assert len(fitting(8, batch_size=16)) == 8
+  assert fitting(8, batch_size=4) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+  assert len(fitting(8, batch_size=9)) == 3
+  assert len(fitting(8, batch_size=16, parts=4)) == 4
+  # As many of each process, of which none may have nothing to do.
+  assert fitting(4, 4, batch_size=4) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+  assert fitting(1, 3, batch_size=6) == [(0, 0), (1, 0)]
+  assert len(fitting(4, 4, batch_size=3)) == 8  # `data_mesh` refuses it.
+
+
 def test_a_batch_comes_back_from_the_devices_unchanged():
   mesh = sharding.data_mesh(2, jax.devices()[:1])
   batch = {"clean": np.arange(24, dtype=np.uint8).reshape(2, 3, 4)}

@@ -55,7 +55,8 @@ def run(
     counts: totals of the run so far that the data keeps, for the log; a line
       shows those that are not zero.
     stop: asked after each step, in all processes alike, whether to save it and
-      return.
+      return. An evaluation that was due then is made when the run goes on; that
+      checkpoint is not kept as the best.
     say: takes each line of progress.
 
   Returns:
@@ -87,6 +88,19 @@ def run(
       raise NonFiniteError(_describe(number, metrics, index, checkpoints))
     progress.add(metrics, len(index) * jax.process_count())
 
+  def measure():
+    """Evaluates the state, logs it and returns its numbers."""
+    scores, pictures = evaluate(state)
+    writer.scores(step, scores)
+    writer.pictures(step, pictures)
+    say(f"step {step}: " + join(scores))
+    return scores
+
+  def due(every):
+    return step == steps or (every > 0 and step % every == 0)
+
+  if evaluate and step and due(eval_every) and not writer.evaluated(step):
+    measure()  # Whoever was to leave at this step had no time for it.
   while step < steps:
     batch = next(iterator)
     state, metrics = train_step(state, to_devices(batch))
@@ -94,10 +108,7 @@ def run(
     # Reading one step late keeps the device busy in the meantime.
     settle()
     pending = (step, metrics, batch["index"])
-    log, test, save = (
-        step == steps or (every > 0 and step % every == 0)
-        for every in (log_every, eval_every, checkpoint_every)
-    )
+    log, test, save = map(due, (log_every, eval_every, checkpoint_every))
     stopped = stop()
     test = test and evaluate is not None and not stopped
     save = save or stopped
@@ -114,10 +125,7 @@ def run(
     if test or save:
       with progress.paused():
         if test:
-          scores, pictures = evaluate(state)
-          writer.scalars(step, {f"eval/{k}": v for k, v in scores.items()})
-          writer.pictures(step, pictures)
-          say(f"step {step}: " + join(scores))
+          scores = measure()
         checkpoints.save(step, state, iterator, scores)
     if stopped:
       break

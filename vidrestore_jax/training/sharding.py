@@ -17,11 +17,11 @@ _AXIS = whole_batch.AXIS
 
 
 def data_mesh(batch_size: int, devices=None, *, parts: int = 1) -> Mesh:
-  """A mesh of one axis, "data", over all devices of all processes.
+  """A mesh of one axis, "data", over devices of all processes.
 
   Args:
     batch_size: examples in one step, over all devices.
-    devices: the devices to use; all of them where None.
+    devices: the devices to use, `fitting_devices` or others; all where None.
     parts: in which each device computes its share, one after another.
 
   Raises:
@@ -48,6 +48,26 @@ def data_mesh(batch_size: int, devices=None, *, parts: int = 1) -> Mesh:
   return jax.make_mesh(
       (count,), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices
   )
+
+
+def fitting_devices(batch_size: int, *, parts: int = 1) -> list:
+  """The most devices, equally many of each process, that a batch splits over.
+
+  Args:
+    batch_size: examples in one step, over all devices.
+    parts: as of `data_mesh`.
+
+  Returns:
+    In order of the processes; all devices where none fit, which `data_mesh`
+    refuses.
+  """
+  by_process = {}
+  for device in jax.devices():
+    by_process.setdefault(device.process_index, []).append(device)
+  for count in range(min(map(len, by_process.values())), 0, -1):
+    if batch_size % (len(by_process) * count * max(parts, 1)) == 0:
+      return [d for own in by_process.values() for d in own[:count]]
+  return jax.devices()
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -34,6 +34,7 @@ with _not_installed("torch"):
   from tensorboardX.proto import event_pb2
 
 METRICS = "metrics.jsonl"
+_EVAL = "eval/"
 
 
 class Writer:
@@ -57,9 +58,9 @@ class Writer:
       OSError: the files cannot be written.
     """
     self._lines = self._events = None
+    self._workdir = workdir = pathlib.Path(workdir)
     if not active:
       return
-    workdir = pathlib.Path(workdir)
     _drop_after(workdir / METRICS, step)
     self._lines = (workdir / METRICS).open("a", encoding="utf-8")
     self._events = event_file_writer.EventsWriter(str(workdir / "events"))
@@ -77,6 +78,17 @@ class Writer:
     for name, value in values.items():
       self._event(step, summary=summary.scalar(name, value))
     self._events.flush()
+
+  def scores(self, step: int, values: dict[str, float]):
+    """As `scalars`, of an evaluation: the names get "eval/" before them."""
+    self.scalars(step, {_EVAL + name: value for name, value in values.items()})
+
+  def evaluated(self, step: int) -> bool:
+    """Whether there are scores of the step, of whichever process."""
+    return any(
+        line["step"] == step and any(name.startswith(_EVAL) for name in line)
+        for line in read(self._workdir)
+    )
 
   def pictures(self, step: int, pictures: dict[str, np.ndarray]):
     """Pictures `[H, W, 3]`, uint8."""
