@@ -1,5 +1,6 @@
 """What is exported gives the package's frames, in a process without it."""
 
+import errno
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import requirements
 from vidrestore_jax import cli, models, released
 from vidrestore_jax.inference import exported_clip, exporting, streaming
 from vidrestore_jax.shapes import Restored
@@ -64,12 +66,12 @@ FRAMES = 5
 NEEDED = {"pisr": dict(decoder=dict(name="fsrcnn"))}
 
 # Neither the package nor what it needs but jax can be imported where this runs.
-SCRIPT = """\
+BLOCKED = {"vidrestore_jax"} | requirements.modules(
+    without=("jax", "numpy", "flatbuffers")
+)
+SCRIPT = f"""\
 import importlib.util, json, pathlib, sys
-for name in (
-    "PIL", "absl", "clu", "flax", "grain", "ml_collections", "optax", "orbax",
-    "safetensors", "tensorboardX", "tensorflow_datasets", "vidrestore_jax",
-):
+for name in {sorted(BLOCKED)}:
   assert name not in sys.modules
   sys.modules[name] = None
 import numpy as np
@@ -82,7 +84,7 @@ for folder in pathlib.Path(sys.argv[1]).iterdir():
   for batch in (1, 3):
     some = None if sigma is None else sigma[:batch]
     restored = restore.restore(folder / "step", given["clip"][:batch], some)
-    np.save(folder / f"restored_{batch}.npy", restored)
+    np.save(folder / f"restored_{{batch}}.npy", restored)
 """
 
 
@@ -305,6 +307,32 @@ def test_what_cannot_be_exported_is_refused(tmp_path, capsys):
   assert "not empty" in capsys.readouterr().err
   with pytest.raises(FileExistsError, match="not empty"):
     exporting.export(None, tmp_path)
+
+
+def test_what_is_cut_short_leaves_no_folder(tmp_path, monkeypatch):
+  class Written:
+    def serialize(self):
+      return b"program"
+
+  programs = exporting.Programs(Written(), Written(), {})
+  monkeypatch.setattr(exporting, "lower", lambda *_, **__: programs)
+
+  def full(source, target):
+    assert pathlib.Path(target).with_name("step.jaxexport").exists()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  copyfile = exporting.shutil.copyfile
+  monkeypatch.setattr(exporting.shutil, "copyfile", full)
+  (tmp_path / "out").mkdir()  # Empty, it may be there.
+  with pytest.raises(OSError, match="No space"):
+    exporting.export(None, tmp_path / "out")
+  assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+  monkeypatch.setattr(exporting.shutil, "copyfile", copyfile)
+  (tmp_path / "out.partial").mkdir()  # Of one that was killed.
+  exporting.export(None, tmp_path / "out")
+  assert {path.name for path in tmp_path.rglob("*")} == {
+      "out", "init.jaxexport", "step.jaxexport", "restore.py", "export.json"
+  }
 
 
 @pytest.mark.slow

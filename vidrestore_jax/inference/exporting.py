@@ -70,6 +70,8 @@ def export(
 ) -> dict[str, Any]:
   """Exports a released model's streaming step into a folder of its own.
 
+  The folder is written beside its place and then renamed.
+
   Args:
     folder: a released model; None: the one that the package brings.
     output: the folder to make, of `init.jaxexport`, `step.jaxexport`,
@@ -78,7 +80,7 @@ def export(
     dtype: to compute in, where it is to be another than the model's.
 
   Returns:
-    The card, which is written last: `export.json`.
+    The card: `export.json`.
 
   Raises:
     FileExistsError: the folder holds something.
@@ -101,11 +103,20 @@ def export(
       f"{name}.jaxexport": getattr(programs, name).serialize()
       for name in ("init", "step")
   }
-  output.mkdir(parents=True, exist_ok=True)
-  for name, content in files.items():
-    (output / name).write_bytes(content)
-  shutil.copyfile(exported_clip.__file__, output / EXAMPLE)
-  (output / CARD).write_text(json.dumps(card, indent=2) + "\n")
+  beside = output.with_name(output.name + ".partial")
+  if beside.exists():  # Of an export that was killed.
+    shutil.rmtree(beside)
+  beside.mkdir(parents=True)
+  try:
+    for name, content in files.items():
+      (beside / name).write_bytes(content)
+    shutil.copyfile(exported_clip.__file__, beside / EXAMPLE)
+    (beside / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    if output.exists():  # It is empty.
+      output.rmdir()
+    beside.rename(output)
+  finally:
+    shutil.rmtree(beside, ignore_errors=True)
   return card
 
 
