@@ -49,14 +49,13 @@ class Filter:
     Raises:
       ChildProcessError: FFmpeg failed.
     """
-    import imageio_ffmpeg
-
+    ffmpeg = import_ffmpeg()
     frames, height, width, _ = clip.shape
     graph = f"format={_FORMAT},{self.graph},format=gbrp16le"
     raw = ["-f", "rawvideo", "-s", f"{width}x{height}"]
     done = subprocess.run(
         [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error",
+            ffmpeg.get_ffmpeg_exe(), "-v", "error",
             *raw, "-pix_fmt", "rgb24", "-r", "25", "-i", "-",
             "-filter_complex_threads", str(self.threads),
             "-filter_complex", graph,
@@ -227,14 +226,20 @@ def main(argv=None) -> int:
   return commands.run(lambda: _run(arguments), debug=arguments.debug)
 
 
-def _run(arguments):
+def import_ffmpeg():
+  """The module `imageio_ffmpeg`; ImportError says how to get it."""
   try:
-    import imageio_ffmpeg  # noqa: F401
+    import imageio_ffmpeg
   except ImportError as error:
     raise ImportError(
         "FFmpeg's filters run in the binary of imageio-ffmpeg: pip install"
         " imageio-ffmpeg"
     ) from error
+  return imageio_ffmpeg
+
+
+def _run(arguments):
+  import_ffmpeg()
   commands.check_json(arguments.json)
   if arguments.frames < 1:
     raise ValueError(f"--frames is at least 1, but got {arguments.frames}.")

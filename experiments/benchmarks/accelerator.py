@@ -19,7 +19,8 @@ Parts, in this order; each row is written to OUT as soon as it is there:
   training   a training step of FastDVDnet (batch 16 of 5 frames, 96x96, Adam,
              noise drawn on the device) beside the same step in PyTorch
   davis      NCFL's step of training on 16 clips of 5 frames, 128x128, beside
-             PyTorch's, not compiled (the first stage, with the rate)
+             PyTorch's, not compiled (the first stage, with the rate); it is
+             `gradient` that compares what NCFL's step computes
   layers     the layers with formulations of their own, forward and gradient, on
              the accelerator against the CPU's float32
   gradient   gradients of a training step likewise
@@ -32,11 +33,12 @@ Parts, in this order; each row is written to OUT as soon as it is there:
 Errors are |found - wanted| / |wanted| unless said otherwise. Weights are drawn
 at random, BatchNorm's statistics too. The two sides' outputs are compared first
 (float32 without TF32: at most 1e-4 apart, in units of the largest value where
-that is above 1); then they take turns, and every timed call is waited for.
-`first_s` is a side's first call, with PyTorch's compilation in it; `trace_s`
-and `compile_s` are JAX's. Quantisation rounds, which two devices may do to
-different sides: its rows have bounds of their own. `share_of_product` is
-a row's rate over the matrix product's of the same form, where both ran.
+that is above 1; gradients 2e-2 of their norm); then they take turns, and every
+timed call is waited for. `first_s` is a side's first call, with PyTorch's
+compilation in it; `trace_s` and `compile_s` are JAX's. Quantisation rounds,
+which two devices may do to different sides: its rows have bounds of their own.
+`share_of_product` is a row's rate over the matrix product's of the same form,
+where both ran.
 
 torch.compile stands beside bfloat16, and FastDVDnet's window in TF32; it is
 slow to start, and --nocompile leaves it out. --budget is in seconds; rows that
@@ -448,11 +450,12 @@ def growth(report, sizes):
 
 def train(report, sizes, peer, torch_forms=_ALL):
   """FastDVDnet's training step beside PyTorch's."""
+  how = ("fastdvdnet", sizes.fastdvdnet, peer)
+  same = beside_torch.gradients(report, *how, sizes.patch)
   for form in subjects.FORMS:
     beside_torch.train(
-        report, "fastdvdnet", sizes.fastdvdnet, peer,
-        (sizes.batch, sizes.patch), (form,),
-        torch_forms if form == "bfloat16" else _BARE, check=form == "float32",
+        report, *how, (sizes.batch, sizes.patch), (form,),
+        torch_forms if form == "bfloat16" else _BARE, same=same,
     )
 
 
@@ -460,7 +463,7 @@ def davis(report, sizes, peer):
   """NCFL's training step of the paper, in bfloat16, beside PyTorch's."""
   beside_torch.train(
       report, "ncfl", sizes.ncfl, peer, sizes.davis, ("bfloat16",),
-      part="davis", check=False,
+      part="davis",
   )
 
 

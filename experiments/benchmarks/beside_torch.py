@@ -161,7 +161,7 @@ def bound(threads: int, wanted=True) -> Torch | None:
 
 def compare(
     report, label, case, program, peer, size, forms, torch_forms, part,
-    *, frames=5, calls=1,
+    *, frames=5, calls=1, **more,
 ):
   """Inference of a model, beside PyTorch's forms of it.
 
@@ -177,6 +177,7 @@ def compare(
     part: of the report, which the rows' names start with.
     frames: of a clip.
     calls: of the same, waited for once, as no frame of a stream is waited for.
+    **more: what rows hold besides.
   """
   name, arguments = case
   many = f", {calls} calls" if calls > 1 else ""
@@ -204,7 +205,7 @@ def compare(
       )
       if program == "clip":
         found["frames_per_second"] *= frames
-      return found
+      return {**more, **found}
 
     shape = f"{size[1]}x{size[0]}"
     report.row(f"{part}/{label} {program} {shape} {form}{many}", row)
@@ -385,9 +386,9 @@ def _compared(times, errors, bound):
 def train(
     report, name, arguments, peer, shape, forms=subjects.FORMS,
     torch_forms=("eager", "channels_last"), part="training", label=None,
-    check=True,
+    same=None,
 ):
-  """A model's training step beside PyTorch's, after their gradients agree.
+  """A model's training step beside PyTorch's.
 
   Args:
     report: as in `compare`, like what is not named here.
@@ -399,18 +400,11 @@ def train(
     torch_forms: likewise.
     part: likewise.
     label: likewise; None for the model's name.
-    check: whether to compare gradients as well.
+    same: the row of `gradients` of this model, without which no row says that
+      both sides compute the same.
   """
   label = label or name
   clips, side = shape
-  same = None
-  if peer and check:
-    same = report.row(
-        f"{part}/{label} gradients, jax and torch, float32",
-        lambda: same_gradients(
-            name, subjects.exact(name, arguments), peer, side
-        ),
-    )
   for form in forms:
 
     def row(form=form):
@@ -430,7 +424,7 @@ def train(
       seconds = times["jax"]["median_s"]
       return {
           **_compared(times, {}, None), "shape": list(batch["clean"].shape),
-          "ok": same is None or same["ok"],  # Of the gradients.
+          **({"ok": same["ok"]} if same else {}),
           "clips_per_second": clips / seconds,
           "tflops": subjects.rate(step.about["macs"], seconds),
           "threads": _threads(peer),
@@ -440,19 +434,40 @@ def train(
     report.row(f"{part}/{label} step {form}", row)
 
 
-def same_gradients(name, arguments, peer, side, frames=None) -> dict:
+def gradients(
+    report, name, arguments, peer, side, *, label=None
+) -> dict | None:
+  """A row that compares both sides' gradients; None where there is none.
+
+  Args:
+    report: as in `train`, like what follows.
+    name: likewise.
+    arguments: likewise; what rounds is left out of the model for this.
+    peer: likewise.
+    side: of the square frames.
+    label: likewise.
+  """
+  if not peer:
+    return None
+  exact = subjects.exact(name, arguments)
+  return report.row(
+      f"training/{label or name} gradients, jax and torch, float32",
+      lambda: same_gradients(name, exact, peer, side),
+  )
+
+
+def same_gradients(name, arguments, peer, side) -> dict:
   """A row that compares a training step's gradients, of given noise.
 
   Args:
     name: of a model whose twin has a `loss`.
     arguments: of the model, as items; see `subjects.exact`.
     peer: a `Torch`.
-    side: of the square frames.
-    frames: of a clip; None for a window, of a recurrent model two.
+    side: of the square frames, which are a window or, of a recurrent model,
+      two.
   """
   model, variables = subjects.build(name, arguments, "float32")
-  if frames is None and model.recurrent:
-    frames = 2
+  frames = 2 if model.recurrent else None
   clip, noise = subjects.inputs(model, (side,) * 2, batch=2, frames=frames)
   clean = clip.clip(0, 1)
   call = functools.partial(subjects.loss_and_gradients, model)

@@ -259,9 +259,8 @@ def run(arguments) -> dict:
       continue
     beside_torch.compare(
         report, label, case, program, peer, size, ("float32",),
-        ("channels_last", "compile"), label,
+        ("channels_last", "compile"), label, model=label,
     )
-    report.content["rows"][-1]["model"] = label
   report.write()
   for label in chosen:
     rows = [row for row in report.content["rows"] if row.get("model") == label]

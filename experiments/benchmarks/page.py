@@ -7,16 +7,17 @@ Reads the JSON files of a folder and writes a page that needs no other file, to
 --out (default runs/benchmarks.html); with --plots also PNG files of the speed
 beside PyTorch (speed.png) and of growth (growth.png); with --readme it replaces
 the tables between `<!-- speed -->`, `<!-- growth -->` or `<!-- memory -->` and
-the comment that ends each. Of several files of growth each has a table, and a
-picture named after it. A file's name says what is in it and on which machine:
-inference_*, training_*, accelerator_*, convolutions_*, formulations_*,
-growth_*, startup_*, memory_*, restore_speed_* and data_pipeline_*. Others are
-named and left out.
+the comment that ends each. Files of growth that one machine made are one table,
+those of another one more, with a picture of its own (growth_2.png). A file's
+name says what is in it and on which machine: inference_*, training_*,
+accelerator_*, convolutions_*, formulations_*, growth_*, startup_*, memory_*,
+restore_speed_* and data_pipeline_*. Others are named and left out.
 """
 
 import argparse
 import base64
 import dataclasses
+import hashlib
 import html
 import io
 import json
@@ -25,7 +26,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from experiments import commands, evaluation, figures, report
 from experiments.benchmarks import convolutions, formulations, memory, plots
@@ -231,13 +232,8 @@ def _alone(stem, run):
 
 def _growth(files):
   parts = []
-  for content in files.values():
-    rows, cpus = _measured(content), _processors(content)
-    if not rows:
-      continue
-    parts.append(_note(
-        f"{_growth_title(content)}. Each point by a process of its own."
-    ))
+  for title, (rows, cpus) in _growths(files).items():
+    parts.append(_note(f"{title}. Each point by a process of its own."))
     parts.append(chart(
         lambda theme, rows=rows, cpus=cpus: plots.growth(rows, cpus, theme),
         "Growth",
@@ -266,9 +262,17 @@ def _measured(content):
   return [row for row in content["rows"] if "raised" not in row]
 
 
-def _growth_title(content):
-  size = "tiny" if any(row["small"] for row in _measured(content)) else "whole"
-  return f"{machine(content)}; {size} networks in float32"
+def _growths(files) -> dict[str, tuple[list, int | None]]:
+  """{title: (rows, processors)}; what the same machine measured is one."""
+  found = {}
+  for content in _of(files, ("growth",)).values():
+    if not (measured := _measured(content)):
+      continue
+    size = "tiny" if any(row["small"] for row in measured) else "whole"
+    title = f"{machine(content)}; {size} networks in float32"
+    rows, _ = found.setdefault(title, ([], _processors(content)))
+    rows.extend(measured)
+  return found
 
 
 def _processors(content):
@@ -502,9 +506,8 @@ def readme_tables(files) -> dict[str, str]:
   if parts:
     found["speed"] = "\n".join(parts)
   parts = [
-      f"{_growth_title(content)}:\n\n"
-      f"{evaluation.markdown(growth_lines(_measured(content)))}\n"
-      for content in _of(files, ("growth",)).values()
+      f"{title}:\n\n{evaluation.markdown(growth_lines(rows))}\n"
+      for title, (rows, _) in _growths(files).items()
   ]
   if parts:
     found["growth"] = "\n".join(parts)
@@ -539,21 +542,51 @@ def into_readme(text: str, tables: dict[str, str]) -> str:
 
 
 def save_plots(files, folder: pathlib.Path):
-  """Writes the README's pictures, on white: it is read in any theme."""
+  """Writes the README's pictures, on white: it is read in any theme.
+
+  Each says in its metadata what it was drawn of, as `plotted` has it.
+  """
   drawn = {}
   found = groups(_of(files, _SECTIONS[0][0]), _README)
   if found:
     drawn["speed"] = plots.speed(found, figures.LIGHT)
-  for stem, content in _of(files, ("growth",)).items():
-    drawn["growth" if "growth" not in drawn else stem] = plots.growth(
-        _measured(content), _processors(content), figures.LIGHT
-    )
+  for name, (_, rows, cpus) in _growth_pictures(files).items():
+    drawn[name] = plots.growth(rows, cpus, figures.LIGHT)
+  sources = plotted(files)
   folder.mkdir(parents=True, exist_ok=True)
   for name, figure in drawn.items():
     figure.set_facecolor("white")
     # A chart has few colours; with a palette it takes a third of the bytes.
     picture = Image.fromarray(figures.pixels(figure)).quantize(256)
-    picture.save(folder / f"{name}.png", optimize=True)
+    about = PngImagePlugin.PngInfo()
+    about.add_text(SOURCE, sources[name])
+    picture.save(folder / f"{name}.png", optimize=True, pnginfo=about)
+
+
+SOURCE = "Source"  # The key of a picture's metadata.
+
+
+def plotted(files) -> dict[str, str]:
+  """SHA-256 of the numbers of each picture of `save_plots`, by its name."""
+  texts = {
+      name: f"{title}\n{growth_lines(rows)}"
+      for name, (title, rows, _) in _growth_pictures(files).items()
+  }
+  if speed := readme_tables(files).get("speed"):
+    texts["speed"] = speed
+  return {
+      name: hashlib.sha256(text.encode()).hexdigest()
+      for name, text in texts.items()
+  }
+
+
+def _growth_pictures(files):
+  return {
+      "growth" if number == 1 else f"growth_{number}": (title, rows, cpus)
+      for number, (title, (rows, cpus)) in enumerate(
+          _growths(files).items(), 1
+      )
+  }
 
 
 # Parts of HTML

@@ -6,7 +6,12 @@ They take what `page` has read and return matplotlib figures.
 import itertools
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+  FuncFormatter,
+  LogLocator,
+  MaxNLocator,
+  NullLocator,
+)
 
 from experiments import figures
 
@@ -138,6 +143,9 @@ def growth(rows, cpus, theme) -> figures.Figure:
     ax.set_xscale("log", base=10 if axis == "size" else 2)
     if axis == "size":
       ax.set_yscale("log")
+      ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+      ax.yaxis.set_major_formatter("{x:g}")
+      ax.yaxis.set_minor_locator(NullLocator())
       _proportional(ax, theme)
       continue
     ticks = sorted({x for line in ax.get_lines() for x in line.get_xdata()})

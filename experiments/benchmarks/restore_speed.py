@@ -47,8 +47,8 @@ from vidrestore_jax.inference import (
     restoring,
     streaming,
     video_encoding,
+    video_reader,
 )
-from vidrestore_jax.inference.video_reader import VideoReader
 
 _SIGMA = 20
 # Between the best at sigma 10 and at 30, of experiments.ffmpeg_filters.
@@ -159,7 +159,7 @@ def _mirrored(count):
 def parts(video, model, repeats: int) -> dict:
   """Times of the command on a video, and of its parts each by itself."""
   model, variables = model
-  source = VideoReader(video)
+  source = video_reader.VideoReader(video)
   layout = source.description.layout
   with tempfile.TemporaryDirectory() as folder:
     output = pathlib.Path(folder) / "restored.mp4"
@@ -170,7 +170,7 @@ def parts(video, model, repeats: int) -> dict:
     def decode():
       return [
           jax.block_until_ready(jobs.to_rgb(picture.planes, layout))
-          for picture in VideoReader(video).pictures()
+          for picture in video_reader.VideoReader(video).pictures()
       ]
 
     frames, options = decode(), restoring.Options(overwrite=True)
@@ -224,8 +224,7 @@ def noisy_clip(size, count: int) -> np.ndarray:
 
 def write_video(path, clip):
   """Writes a clip as H.264, 4:2:0, nearly without loss."""
-  import av
-
+  av = video_reader.import_av()
   with av.open(str(path), "w") as container:
     stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
     stream.height, stream.width = clip.shape[1:3]
@@ -266,8 +265,8 @@ def main(argv=None) -> int:
 
 
 def _run(arguments):
-  import imageio_ffmpeg
-
+  ffmpeg = ffmpeg_filters.import_ffmpeg().get_ffmpeg_version()
+  video_reader.import_av()
   commands.check_json(arguments.json)
   for name, least in (("frames", 5), ("filter_frames", 1), ("repeats", 2)):
     if (given := getattr(arguments, name)) < least:
@@ -284,7 +283,7 @@ def _run(arguments):
   # Before JAX counts them.
   os.sched_setaffinity(0, processors[:threads])
   try:
-    _measure(arguments, size, imageio_ffmpeg.get_ffmpeg_version())
+    _measure(arguments, size, ffmpeg)
   finally:
     os.sched_setaffinity(0, processors)
 

@@ -277,15 +277,17 @@ def run(arguments) -> dict:
   about = {"command": arguments.command, **measuring.surroundings()}
   report = measuring.Report(arguments.json, arguments.budget, about)
   with tempfile.TemporaryDirectory() as data:
-    if "restore" in cases:
-      restore_speed.write_video(
-          pathlib.Path(data) / "video.mp4",
-          restore_speed.noisy_clip((320, 180), 8),
-      )
+
+    def row(name):
+      if name == "restore":
+        restore_speed.write_video(
+            pathlib.Path(data) / "video.mp4",
+            restore_speed.noisy_clip((320, 180), 8),
+        )
+      return measure(name, data, arguments.repeats)
+
     for name in cases:
-      report.row(
-          name, lambda name=name: measure(name, data, arguments.repeats)
-      )
+      report.row(name, lambda name=name: row(name))
   print(table(report.content["rows"]))
   for row in report.content["rows"]:
     if "compile_ratio" in row:

@@ -187,6 +187,7 @@ def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
           *(_point("ncfl", ["size", "batch", "devices", "length"], n, batch=n,
                    devices=n, length=n, size=(16 * n, 16)) for n in (1, 2)),
       ),
+      "growth_y": _run(_point("fastdvdnet", ["size"], 0.5, size=(24, 16))),
       "startup_x": _run({
           "name": "demo", "starts": {"first": start, "second": start},
           "compile_ratio": 0.125,
@@ -217,13 +218,20 @@ def test_the_results_become_one_page_and_small_pictures(tmp_path, capsys):
   # Nothing is fetched: every picture is in it.
   assert set(re.findall(r'(?:src|srcset|href)="(.)', text)) <= {"d", "#"}
   assert {path.name for path in pictures.iterdir()} == {
-      "speed.png", "growth.png", "growth_x.png"
+      "speed.png", "growth.png", "growth_2.png"
   }
+  capsys.readouterr()
+  plotted = page.plotted(page.read(folder))
   for path in pictures.iterdir():
     assert path.stat().st_size < 60_000
-    assert Image.open(path).size[0] == 840
+    picture = Image.open(path)
+    assert picture.size[0] == 840
+    assert picture.text[page.SOURCE] == plotted[path.stem]
   text = readme.read_text()
   assert "NVIDIA H200; jax" in text and "whole networks in float32" in text
+  # What one machine measured in two runs is one table.
+  assert re.search(r"\| 16x24 +\| – +\| 500 ", text)
+  assert text.count("CPU, 2 processors; jax 0.10.2, torch 2.13.0; whole") == 1
 
 
 def test_a_folder_without_results_is_told(tmp_path, capsys):
