@@ -195,6 +195,7 @@ def _mesh(config, say):
         f" {config.batch_size} splits over no more"
         + (f" in {parts} parts each." if parts > 1 else ".")
     )
+    sharding.connect(mesh)
   return mesh
 
 

@@ -59,16 +59,16 @@ def test_devices_processes_and_pmap_change_only_rounding(one):
       np.testing.assert_allclose(losses(run), expected, rtol=1e-3)
 
 
-@pytest.mark.slow  # Four starts, which find all programs but two.
+@pytest.mark.slow  # Four starts, which find one of their programs.
 @pytest.mark.parametrize("one", ["noq"], indirect=True)
 def test_a_run_goes_on_elsewhere_with_the_same_losses(one):
   """From eight devices to three, to two processes, and to three under pmap.
 
-  A batch of eight splits over two of three.
+  A batch of eight splits over two of three, of each process likewise.
   """
   variant, folder, expected = one
   three = dict(devices=3)
-  places = dict(devices=8), three, PAIR
+  places = dict(devices=8), three, three | dict(count=2)
   for step, kwargs in zip((12, 24, 36), places):
     moved = start(folder / "moved", variant, **kwargs)
     moved.wait_for(step)

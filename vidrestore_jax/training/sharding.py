@@ -200,15 +200,19 @@ def lost_others(error: Exception) -> bool:
   return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
 
 
-def connect():
-  """Returns once every process has met all others, over all devices.
+def connect(mesh: Mesh | None = None):
+  """Returns once every process has met all others, over the same devices.
 
-  For their first exchange processes on CPUs wait 30 s for each other, which two
-  that compile a step are easily apart; for any later one they wait long.
+  For the first exchange over some devices processes on CPUs wait 30 s for each
+  other, which two that compile a step are easily apart; for any later one they
+  wait long.
+
+  Args:
+    mesh: from `data_mesh`; None for all devices.
   """
   if jax.process_count() == 1:
     return
-  mesh = data_mesh(jax.device_count())
+  mesh = mesh or data_mesh(jax.device_count())
   total = jax.jit(lambda x: x.sum(), out_shardings=replicated(mesh))
   ones = to_devices(np.ones(mesh.local_mesh.size, np.float32), mesh)
   total(ones).block_until_ready()
