@@ -10,10 +10,10 @@ own, and in others that compute the same. All forms' outputs are compared with
 ours before the clock starts; then they take turns.
 
 Of the others: "taps" sums a product for each tap of the kernel, "columns" is
-one product of all taps side by side (im2col), "winograd" is F(4x4, 3x3) of
-Lavin and Gray (CVPR 2016) with its transforms as sums, "blocks" a strided
-convolution of blocks of pixels, "dense" a convolution in groups as one whose
-kernel has zeros.
+one product of all taps side by side (im2col), "minimal" is the project's
+`by_minimal_filtering`, and "winograd" that along both axes, F(4x4, 3x3) of
+Lavin and Gray (CVPR 2016); "blocks" is a strided convolution of blocks of
+pixels, "dense" one in groups as one whose kernel has zeros.
 """
 
 import functools
@@ -71,29 +71,6 @@ def columns(x, kernel):
   return y.reshape(*x.shape[:3], -1)
 
 
-# Of tiles of 6x6 pixels, from which 4x4 come: input, kernel and output.
-_INPUT = (
-    (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-)
-_KERNEL = np.array([
-    [1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1],
-], np.float32)
-_OUTPUT = (
-    (1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0),
-    (0, 1, -1, 8, -8, 1),
-)
-
-
-def _sums(matrix, parts):
-  """The matrix times a column of arrays."""
-  return [
-      sum(factor * part for factor, part in zip(row, parts) if factor)
-      for row in matrix
-  ]
-
-
 def winograd(x, kernel):
   """F(4x4, 3x3): a quarter of the products, between sums over tiles."""
   batch, height, width, channels = x.shape
@@ -102,22 +79,23 @@ def winograd(x, kernel):
   x = jnp.pad(x, (
       (0, 0), (1, 4 * rows + 1 - height), (1, 4 * across + 1 - width), (0, 0)
   ))
-  found = _sums(
-      _INPUT, [x[:, i : i + 4 * rows - 3 : 4] for i in range(6)]
-  )
+  inputs, weights, outputs = convolution.MINIMAL
+  sums = convolution.weighted_sums
+  found = sums(inputs, [x[:, i : i + 4 * rows - 3 : 4] for i in range(6)])
   found = jnp.stack([
       tile
       for row in found
-      for tile in _sums(
-          _INPUT, [row[:, :, j : j + 4 * across - 3 : 4] for j in range(6)]
+      for tile in sums(
+          inputs, [row[:, :, j : j + 4 * across - 3 : 4] for j in range(6)]
       )
   ]).reshape(36, -1, channels)
-  weights = jnp.einsum("ai,bj,ijcd->abcd", _KERNEL, _KERNEL, kernel)
+  weights = np.float32(weights)
+  weights = jnp.einsum("ai,bj,ijcd->abcd", weights, weights, kernel)
   found = found @ weights.reshape(36, channels, features)
   found = found.reshape(6, 6, batch, rows, across, features)
-  found = [_sums(_OUTPUT, list(found[:, j])) for j in range(6)]
+  found = [sums(outputs, list(found[:, j])) for j in range(6)]
   found = [
-      jnp.stack(_sums(_OUTPUT, [column[i] for column in found]), 3)
+      jnp.stack(sums(outputs, [column[i] for column in found]), 3)
       for i in range(4)
   ]
   y = jnp.stack(found, 2)  # [B, rows, 4, across, 4, features]
@@ -193,7 +171,13 @@ def cases(small: bool) -> dict[str, tuple]:
   """{name: (shape of x, shape of the kernel, {form: function of the two})}."""
   height, width = (24, 32) if small else (480, 856)
   patch = (1, 8, 8) if small else (4, 96, 96)
-  same = {"ours": ours, "taps": taps, "columns": columns, "winograd": winograd}
+  minimal = functools.partial(
+      convolution.by_minimal_filtering, padding=((1, 1), (1, 1))
+  )
+  same = {
+      "ours": ours, "XLA's own": own, "taps": taps, "columns": columns,
+      "minimal": minimal, "winograd": winograd,
+  }
   looped = {
       name: _gradients(functools.partial(in_a_loop, form))
       for name, form in (("ours", ours), ("XLA's own", own))

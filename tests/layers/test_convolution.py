@@ -263,25 +263,33 @@ def test_for_tensor_cores_shapes_are_what_they_are_fast_with(
   )
 
 
+_BY_FREQUENCY = (convolution.by_frequency, 1e-6)
+_BY_MINIMAL_FILTERING = (convolution.by_minimal_filtering, 1e-5)
+
+
 @pytest.mark.parametrize(
-    ("shape", "kernel", "padding"),
+    ("form", "shape", "kernel", "padding"),
     [
-        ((2, 37, 9, 5), (7, 7, 5, 6), ((3, 3), (3, 3))),
-        ((1, 16, 12, 3), (9, 7, 3, 2), ((0, 2), (4, 1))),
-        ((1, 8, 12, 3), (8, 7, 3, 2), ((0, 0), (3, 3))),
+        (_BY_FREQUENCY, (2, 37, 9, 5), (7, 7, 5, 6), ((3, 3), (3, 3))),
+        (_BY_FREQUENCY, (1, 16, 12, 3), (9, 7, 3, 2), ((0, 2), (4, 1))),
+        (_BY_FREQUENCY, (1, 8, 12, 3), (8, 7, 3, 2), ((0, 0), (3, 3))),
+        (_BY_MINIMAL_FILTERING, (2, 8, 9, 5), (3, 3, 5, 6), ((1, 1), (1, 1))),
+        (_BY_MINIMAL_FILTERING, (1, 9, 12, 3), (3, 3, 3, 2), ((0, 2), (2, 1))),
+        (_BY_MINIMAL_FILTERING, (1, 3, 4, 96), (3, 1, 96, 2), ((0, 0), (0, 0))),
     ],
 )
-def test_a_convolution_by_frequency_is_the_same(shape, kernel, padding):
+def test_a_convolution_of_fewer_products_is_the_same(
+    form, shape, kernel, padding
+):
+  form, bound = form
   keys = jax.random.split(jax.random.key(0))
   x, kernel = map(jax.random.normal, keys, (shape, kernel))
   wanted = jax.lax.conv_general_dilated(
       x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
-  found = jax.jit(convolution.by_frequency, static_argnums=2)(
-      x, kernel, padding
-  )
+  found = jax.jit(form, static_argnums=2)(x, kernel, padding)
   scale = abs(wanted).max()
-  np.testing.assert_allclose(found / scale, wanted / scale, atol=1e-6)
+  np.testing.assert_allclose(found / scale, wanted / scale, atol=bound)
 
 
 @pytest.mark.parametrize("differentiated", [False, True])
@@ -337,6 +345,45 @@ def test_by_frequency_is_computed_where_no_gradient_is_taken(
   for form in ("plain", "usual"):
     with convolution.use_form(form):
       assert loops(run, x, kernel) == 0
+
+
+def test_minimal_filtering_is_computed_where_no_gradient_is_taken(monkeypatch):
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
+  keys = jax.random.split(jax.random.key(0))
+  x = jax.random.normal(keys[0], (1, 64, 104, 96))
+  kernel = jax.random.normal(keys[1], (3, 3, 96, 96)) / 30
+
+  def products(function, *args):
+    jaxpr = jax.make_jaxpr(lambda *args: function(*args))(*args)
+    return sum(
+        equation.primitive.name == "conv_general_dilated"
+        for equation in tracing.equations(jaxpr)
+    )
+
+  def run(x, kernel, stride=(1, 1)):
+    sides = kernel.shape[0] // 2, kernel.shape[1] // 2
+    return convolve(x, kernel, stride, [(side, side) for side in sides])
+
+  assert products(run, x, kernel) == 6
+  found = jax.jit(run)(x, kernel)
+  with convolution.use_form("plain"):
+    wanted = jax.jit(lambda *args: run(*args))(x, kernel)
+  np.testing.assert_allclose(found, wanted, atol=1e-4)
+  # Forward, and for each of its gradients.
+  step = jax.value_and_grad(lambda *args: run(*args).sum(), argnums=(0, 1))
+  assert products(step, x, kernel) <= 3
+  assert products(functools.partial(run, stride=(2, 2)), x, kernel) == 1
+  for other in (
+      (x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
+      (x[:, :, :96], kernel),  # Less work.
+      (x[..., :95], kernel[:, :, :95]),
+      (jnp.ones((1, 64, 112, 96)), kernel[..., :95]),
+      (jnp.ones((1, 160, 160, 96)), kernel[:, :1]),
+      (jnp.ones((1, 5, 2000, 96)), kernel),  # Tiles with few rows.
+  ):
+    assert products(run, *other) == 1
+  monkeypatch.setattr(jax, "device_count", lambda: 2)
+  assert products(run, x, kernel) == 1
 
 
 @pytest.mark.parametrize(
