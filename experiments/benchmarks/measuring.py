@@ -283,6 +283,7 @@ def alternate(
     repeats: int,
     *,
     warmup: int = 3,
+    before: int = 0,
     limit: float = math.inf,
 ) -> dict[str, dict]:
   """Times calls that wait for their result, the sides in turns.
@@ -291,6 +292,8 @@ def alternate(
     sides: a call by name.
     repeats: timed calls of each.
     warmup: calls of each before, whose first is kept as `first_s`.
+    before: calls of a side before each that is timed, where one side leaves the
+      allocator in a state that the next would pay for.
     limit: seconds; where all that would take longer, fewer calls are timed, but
       never fewer than two.
 
@@ -309,9 +312,11 @@ def alternate(
       last = _clock(call)
     each += last
   left = limit - (time.perf_counter() - start)
-  repeats = max(2, int(min(repeats, left / each)))
+  repeats = max(2, int(min(repeats, left / each / (1 + before))))
   for _ in range(repeats):
     for name, call in sides.items():
+      for _ in range(before):
+        call()
       seconds[name].append(_clock(call))
   return {
       name: {**summary(times), "first_s": first[name]}

@@ -15,6 +15,8 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from vidrestore_jax.layers import fewer_products
+from vidrestore_jax.layers.fewer_products import plain
 from vidrestore_jax.layers.resample import depth_to_space
 from vidrestore_jax.shapes import check_choice
 
@@ -53,7 +55,6 @@ def _add_bias_tangent(primals, tangents):
 # With fewer output channels than this XLA's gradient with respect to the kernel
 # takes two to fourteen times as long as it need on a CPU.
 _NARROW = 32
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(
@@ -68,9 +69,9 @@ def convolve(
   the last layer of a flow, is one of columns. A 1x1 convolution is a matrix
   product, which takes a half to a quarter of the time of XLA's convolution.
   In float32, and where a CPU is JAX's only device, kernels for many channels
-  are computed in fewer products unless gradients are taken, wide ones
-  `by_frequency` and those of 3x3 taps `by_minimal_filtering`, and the gradients
-  of kernels that take much work are summed over bands of rows.
+  are computed in fewer products (`layers.fewer_products`) unless gradients are
+  taken, and the gradients of kernels that take much work are summed over bands
+  of rows.
   On a GPU, in bfloat16, see `for_tensor_cores`. What is traced on one platform
   for another, as by `jax.export`, is best traced in `use_form("usual")`.
 
@@ -92,7 +93,7 @@ def convolve(
   elif has_tensor_cores(x.dtype):
     return for_tensor_cores(x, kernel, stride, padding, bias)
   elif _form.get() == "plain":
-    y = _plain(x, kernel, padding, stride)
+    y = plain(x, kernel, padding, stride)
   else:
     y = _convolve(*_varying_alike(x, kernel), padding, stride)
   return y if bias is None else add_bias(y, bias)
@@ -213,7 +214,7 @@ def for_tensor_cores(x, kernel, stride, padding, bias):
     x = x.reshape(batch, height, width // fold, -1)
     kernel, padding = _folded(kernel, padding, fold)
     bias = None if bias is None else jnp.tile(bias, fold)
-  y = _plain(x, kernel, padding, stride)
+  y = plain(x, kernel, padding, stride)
   if bias is not None:
     y = add_bias(y, bias)
   if fold > 1:
@@ -240,12 +241,6 @@ def _folded(kernel, padding, fold):
   return kernel, (padding[0], (-first, last))
 
 
-def _plain(x, kernel, padding, stride=(1, 1), **dilations):
-  return jax.lax.conv_general_dilated(
-      x, kernel, stride, padding, dimension_numbers=_DIMENSIONS, **dilations
-  )
-
-
 def _varying_alike(*arrays):
   """The arrays, in `jax.shard_map` varying over the same axes of its mesh.
 
@@ -261,7 +256,7 @@ def _varying_alike(*arrays):
 
 
 def _is_on_one_cpu(x):
-  """Whether loops over parts of x may be a form.
+  """Whether x may be computed in tiles or bands of rows.
 
   With more devices, of which each has a part of x, all would gather it.
   """
@@ -273,178 +268,31 @@ def _is_on_one_cpu(x):
   )
 
 
-# That are made at once. 10 to 18 take as long, 26 longer (864 columns).
-_ROWS = 16
-
-
 def _of_fewer_products(x, kernel, padding, stride):
   """The form of fewer products that is the fastest, if one is, or None.
 
-  And is worth being compiled: two layers of a pyramid's level take 0.7 s more
-  to compile `by_frequency`, one 0.1 to 0.3 s more `by_minimal_filtering`. Below
-  these sizes they gain less than 10 and 4 ms.
+  It has to be worth its compilation: two layers of a pyramid's level take 0.7 s
+  more `by_frequency`, one 0.1 to 0.3 s more `by_minimal_filtering`. Below these
+  sizes they gain less than 10 and 4 ms.
   """
   if stride != (1, 1) or not _is_on_one_cpu(x):
     return None
   height = x.shape[1] + sum(padding[0]) - kernel.shape[0] + 1
   pixels, channels = math.prod(x.shape[:3]), min(kernel.shape[2:])
   if min(kernel.shape[:2]) >= 7 and channels >= 32 and pixels >= 2**14:
-    form, rows = by_frequency, _ROWS
+    form = fewer_products.by_frequency
+    rows = fewer_products.ROWS
   elif (
       kernel.shape[:2] == (3, 3)
       and channels >= 96
       and pixels * math.prod(kernel.shape) >= 2**29
   ):
-    form, rows = by_minimal_filtering, len(MINIMAL[2])
+    form = fewer_products.by_minimal_filtering
+    rows = len(fewer_products.WINOGRAD.outputs)
   else:
     return None
   # Tiles that are mostly filled.
   return form if height > 0 and -height % rows <= height / 4 else None
-
-
-@functools.cache
-def _to_products(taps):
-  """The matrices from rows and taps to products, and from these to `_ROWS`.
-
-  Rows and taps are correlated by the discrete Fourier transform, whose size is
-  that of the rows that are read. A complex product is three real ones:
-  (a + b i)(c + d i) = (p - r) + (p + q) i, where p = (a + b) c, q = a (d - c)
-  and r = b (c + d).
-
-  Returns:
-    `[P, _ROWS + taps - 1]` of the input, `[P, taps]` of the kernel and
-    `[_ROWS, P]` of the output.
-  """
-  size = _ROWS + taps - 1
-  angles = 2 * np.pi / size * np.arange(size)
-  inputs, weights, outputs = [], [], []
-  for frequency in range(size // 2 + 1):
-    cos, sin = np.cos(frequency * angles), np.sin(frequency * angles)
-    if 2 * frequency % size == 0:
-      inputs.append(cos)
-      weights.append(cos)
-      outputs.append(cos / size)
-    else:
-      inputs += [cos - sin, cos, -sin]
-      weights += [cos, sin - cos, cos + sin]
-      # Of this frequency and of its conjugate, which is left out.
-      outputs += [2 / size * part for part in (cos - sin, -sin, -cos)]
-  return tuple(
-      np.asarray(matrix, np.float32)
-      for matrix in (
-          np.stack(inputs),
-          np.stack(weights)[:, :taps],
-          np.stack(outputs, 1)[:_ROWS],
-      )
-  )
-
-
-def by_frequency(x, kernel, padding):
-  """A convolution of stride 1 as `convolve` has it, for wide kernels on a CPU.
-
-  Along the rows by a Fourier transform, in tiles: the taps of a column are
-  multiplied by 32 products for 16 rows, not by 112 (of 7x7). Along the columns
-  these are convolutions. On two cores it takes two thirds of the time of XLA's
-  own (experiments/benchmarks/formulations.py), and more memory.
-
-  Args:
-    x: as in `convolve`, in float32, like the others.
-    kernel: likewise.
-    padding: likewise.
-
-  Returns:
-    Likewise, to some 1e-6 of its largest values.
-  """
-  batch, height, width, channels = x.shape
-  taps, _, _, features = kernel.shape
-  inputs, weights, outputs = _to_products(taps)
-  products, reach = inputs.shape
-  (above, below), beside = padding
-  height += above + below - taps + 1
-  tiles = -(-height // _ROWS)
-  below += tiles * _ROWS - height
-  x = jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0)))
-  kernels = jnp.einsum("pi,ijcf->pjcf", weights, kernel, precision="highest")
-
-  def multiply(_, pair):
-    rows, kernel = pair
-    return None, _plain(rows[None, None], kernel[None], ((0, 0), beside))
-
-  def rows_of(i):
-    start = (i // tiles, i % tiles * _ROWS, 0, 0)
-    tile = jax.lax.dynamic_slice(x, start, (1, reach, width, channels))
-    found = (inputs @ tile.reshape(reach, -1)).reshape(products, width, -1)
-    # All at once would be as fast, and take twice as long to compile.
-    found = jax.lax.scan(multiply, None, (found, kernels), unroll=4)[1]
-    return outputs @ found.reshape(products, -1)
-
-  y = jax.lax.map(rows_of, jnp.arange(batch * tiles))
-  return y.reshape(batch, tiles * _ROWS, -1, features)[:, :height]
-
-
-# Winograd's F(4, 3): the matrices from six rows to products, from three taps to
-# these, and from them to four rows; of the points 0, 1, -1, 2, -2 and infinity.
-MINIMAL = (
-    (
-        (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-        (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-    ),
-    (
-        (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
-        (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
-    ),
-    (
-        (1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0),
-        (0, 1, -1, 8, -8, 1),
-    ),
-)
-
-
-def weighted_sums(matrix, parts) -> list:
-  """A matrix of numbers times a column of arrays, which XLA makes one loop."""
-  return [
-      sum(factor * part for factor, part in zip(row, parts) if factor)
-      for row in matrix
-  ]
-
-
-def by_minimal_filtering(x, kernel, padding):
-  """A convolution of stride 1 as `convolve` has it, of three rows, on a CPU.
-
-  Along the rows by minimal filtering (Winograd; Lavin and Gray, CVPR 2016): six
-  products for four rows, not twelve. Along the columns these are convolutions:
-  done there too, sums over tiles take longer than the products that they save.
-  On two cores a network's layers of 128 channels and more take 0.6 to 0.8 of
-  the time of XLA's own, those of 64 as long
-  (experiments/benchmarks/formulations.py).
-
-  Args:
-    x: as in `convolve`, in float32, like the others.
-    kernel: likewise.
-    padding: likewise.
-
-  Returns:
-    Likewise, to some 1e-5 of its largest values.
-  """
-  inputs, weights, outputs = MINIMAL
-  batch, height, *_ = x.shape
-  (above, below), beside = padding
-  height += above + below - 2
-  rows = len(outputs)
-  tiles = -(-height // rows)
-  below += tiles * rows - height
-  x = jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0)))
-  kernels = jnp.einsum(
-      "pi,ijcf->pjcf", jnp.float32(weights), kernel, precision="highest"
-  )
-  # Row i of every tile.
-  parts = [x[:, i : i + rows * (tiles - 1) + 1 : rows] for i in range(rows + 2)]
-  found = [
-      _plain(part, kernel[None], ((0, 0), beside))
-      for part, kernel in zip(weighted_sums(inputs, parts), kernels)
-  ]
-  y = jnp.stack(weighted_sums(outputs, found), 2)
-  return y.reshape(batch, tiles * rows, *y.shape[3:])[:, :height]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -458,11 +306,11 @@ def _convolve(x, kernel, padding, stride):
 def _direct(x, kernel, padding, stride):
   rows, columns, channels, features = kernel.shape
   if columns < 5 or columns * features > _NARROW or stride != (1, 1):
-    return _plain(x, kernel, padding, stride)
+    return plain(x, kernel, padding, stride)
   # The columns of taps as outputs of their own, which are shifted and added:
   # two outputs of 7x7 taps take a fifth of the time so.
   taps = kernel.swapaxes(1, 2).reshape(rows, 1, channels, -1)
-  y = _plain(x, taps, (padding[0], (0, 0))).astype(jnp.float32)
+  y = plain(x, taps, (padding[0], (0, 0))).astype(jnp.float32)
   y = jnp.pad(y, ((0, 0), (0, 0), padding[1], (0, 0)))
   width = y.shape[2] - columns + 1
   parts = [
@@ -477,8 +325,8 @@ def _tangent(padding, stride, primals, tangents):
   x, kernel = primals
   y = _direct(x, kernel, padding, stride)
   if jax.default_backend() != "cpu":
-    along_x = _plain(tangents[0], kernel, padding, stride)
-    return y, along_x + _plain(x, tangents[1], padding, stride)
+    along_x = plain(tangents[0], kernel, padding, stride)
+    return y, along_x + plain(x, tangents[1], padding, stride)
   # The same, said so that their transposes are the gradients below. For these a
   # loop keeps each frame's x, and not what they make of it; what they make of
   # the kernel is the same for all frames.
@@ -505,7 +353,7 @@ def _input_gradient(shape, padding, stride, kernel, gradient):
     first = taps - 1 - before
     pads.append((first, size + before - 1 - (outputs - 1) * step))
   back = kernel[::-1, ::-1].swapaxes(-1, -2)
-  return _plain(gradient, back, pads, lhs_dilation=stride)
+  return plain(gradient, back, pads, lhs_dilation=stride)
 
 
 def _kernel_gradient(shape, padding, stride, x, gradient):
@@ -547,7 +395,7 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
     missing = max(_NARROW - gradient.shape[-1], 0)
     gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((0, missing),))
   # Channels are what is a batch else, and examples what is summed over.
-  found = _plain(
+  found = plain(
       x.transpose(3, 1, 2, 0),
       gradient.transpose(1, 2, 0, 3),
       pads,
