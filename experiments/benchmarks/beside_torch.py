@@ -424,6 +424,7 @@ def train(
       seconds = times["jax"]["median_s"]
       return {
           **_compared(times, {}, None), "shape": list(batch["clean"].shape),
+          "devices": step.devices,
           **({"ok": same["ok"]} if same else {}),
           "clips_per_second": clips / seconds,
           "tflops": subjects.rate(step.about["macs"], seconds),

@@ -37,13 +37,11 @@ import tempfile
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import optax
 
 from experiments import commands
 from experiments.benchmarks import measuring, subjects
 from vidrestore_jax.inference import streaming
 from vidrestore_jax.training import sharding
-from vidrestore_jax.training import step as training
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _MODELS = ("fastdvdnet", "ncfl")
@@ -232,31 +230,16 @@ def _stream(point, model, variables):
 
 def _step(point, model, variables):
   """A call that trains for a step, the state carried on."""
-  mesh, tx = _mesh(point), optax.adam(1e-3)
   batch = subjects.training_batch(
       model, point.batch, point.size[0], frames=point.length
   )
   share = point.batch // point.processes
   first = jax.process_index() * share
   batch = jax.tree.map(lambda x: x[first : first + share], batch)
-  batch = sharding.to_devices(batch, mesh)
-  state = subjects.training_state(model, variables, tx)
-  state = sharding.replicate(state, mesh)
-  step = functools.partial(
-      training.train_step, task=subjects.restoration(model), tx=tx,
-      ema_decay=0.0,
+  step = subjects.Stepping(
+      model, variables, batch, "float32", _mesh(point), count=False
   )
-  with subjects.precision("float32"):
-    program, about = measuring.compile_program(
-        sharding.jit_step(step, mesh), state, batch, count=False
-    )
-
-  def call():
-    nonlocal state
-    state, metrics = program(state, batch)
-    jax.block_until_ready((state, metrics))
-
-  return call, about
+  return step, step.about
 
 
 # In the process that starts the others

@@ -89,6 +89,8 @@ def comparisons(run: dict) -> list[Comparison]:
     if "step" in label.split() and "shape" in row:
       clips, frames, height, width, _ = row["shape"]
       label = label.replace("step", f"step {clips}x{frames}x{width}x{height}")
+    if row.get("devices", 1) > 1:
+      label += f" on {row['devices']} devices"
     model, _, rest = label.partition(" ")
     calls = row.get("calls", 1)  # That were waited for together.
     found.append(Comparison(

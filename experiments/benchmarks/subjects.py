@@ -14,6 +14,7 @@ from flax import traverse_util
 
 from experiments.benchmarks import measuring
 from vidrestore_jax import models, tasks
+from vidrestore_jax.training import sharding
 from vidrestore_jax.training import step as training
 
 _SIGMA = 25 / 255
@@ -321,18 +322,27 @@ def training_state(model, variables, tx):
 
 
 class Stepping:
-  """A compiled training step with its state, called again and again."""
+  """A compiled training step with its state, called again and again.
 
-  def __init__(self, model, variables, batch, form):
+  Over all devices that the batch splits over, as `experiments.main` has it, or
+  those of `mesh`; then the batch is this process's share.
+  """
+
+  def __init__(self, model, variables, batch, form, mesh=None, count=True):
+    if mesh is None:
+      clips = len(batch["index"])
+      mesh = sharding.data_mesh(clips, sharding.fitting_devices(clips))
+    self.devices = mesh.size
     tx = optax.adam(1e-3)
-    self.state = training_state(model, variables, tx)
-    self.batch = jax.device_put(batch)
+    state = training_state(model, variables, tx)
+    self.state = sharding.replicate(state, mesh)
+    self.batch = sharding.to_devices(batch, mesh)
     step = functools.partial(
         training.train_step, task=restoration(model), tx=tx, ema_decay=0.0
     )
     with precision(form):
       self.program, self.about = measuring.compile_program(
-          step, self.state, self.batch, donate=0
+          sharding.jit_step(step, mesh), self.state, self.batch, count=count
       )
 
   def __call__(self):

@@ -19,7 +19,10 @@ ncfl_unrolled is NCFL without its loop over time (config.model.unroll), which
 may take less time for a step, and takes more to compile and to start again.
 
 --threads binds this process to that many processors, which XLA then takes, and
-gives PyTorch as many threads. --small runs tiny networks, to try the script.
+gives PyTorch as many threads. The step is over all devices that JAX sees and
+the batch splits over, as in experiments.main: on a CPU one, or more with
+JAX_NUM_CPU_DEVICES, which then share the processors. --small runs tiny
+networks, to try the script with.
 """
 
 import sys

@@ -85,6 +85,8 @@ def test_a_comparison_is_with_the_fastest_form_of_pytorch():
   step["shape"] = [4, 5, 48, 64, 3]
   (found,) = page.comparisons(_run(step))
   assert found.label == "NCFL step 4x5x64x48 float32"
+  (found,) = page.comparisons(_run(step | {"devices": 2}))
+  assert found.label == "NCFL step 4x5x64x48 float32 on 2 devices"
 
 
 def test_calls_that_are_waited_for_together_are_told_one_by_one():

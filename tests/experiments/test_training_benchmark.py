@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -33,10 +34,13 @@ def test_both_models_step_beside_torch(tmp_path):
       "--batch=2", "--side=32", "--torch=channels_last", "--repeats=2",
       "--threads=1", f"--json={out}",
   ]
-  subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
+  env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+  root = pathlib.Path(__file__).parents[2]
+  subprocess.run(command, check=True, cwd=root, env=env)
   rows = json.loads(out.read_text())["rows"]
   assert len(rows) == 6
   for same, step in zip(rows[::2], rows[1::2]):
     assert same["ok"] and same["loss_error"] < 1e-4
     assert set(step["sides"]) == {"jax", "torch channels_last"}
+    assert step["devices"] == 2
     assert step["threads"] == {"torch": 1, "processors": 1}

@@ -416,8 +416,9 @@ def _summed_over_bands(x, gradient, taps):
 
   The columns of a band (im2col) times its gradient, one matrix product that
   fits the caches where frames are as narrow as in training. With the rest of
-  the layer it takes a quarter of the time of XLA's gradients for 7x7 taps
-  (experiments/benchmarks/formulations.py), and no longer in a loop over time.
+  the layer it takes a quarter of the time of XLA's gradients for 7x7 taps on
+  one host of two cores, a tenth more than they on a faster one, and on both a
+  twentieth in a loop over time (experiments/benchmarks/formulations.py).
 
   Args:
     x: `[B, H + k - 1, W + l - 1, C]`, padded.
