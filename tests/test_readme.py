@@ -76,7 +76,8 @@ def test_the_results_are_what_is_accepted():
   """Of PyTorch's best speed 0.8 and half a step's; half of the memory."""
   files = page.read(ROOT / "experiments" / "results")
   for name, least in (("inference", 0.8), ("training", 0.5)):
-    rows = files[f"{name}_2_epyc_cores"]["rows"]
+    runs = page.runs(files[f"{name}_2_epyc_cores"])
+    rows = [row for run in runs for row in run["rows"]]
     ratios = {row["name"]: row["ratio"] for row in rows if "ratio" in row}
     assert len(ratios) > 1 and min(ratios.values()) >= least, ratios
     assert all(row["ok"] for row in rows), rows

@@ -408,7 +408,7 @@ def test_minimal_filtering_is_computed_where_no_gradient_is_taken(monkeypatch):
     ("shape", "kernel", "padding"),
     [
         ((2, 11, 30, 3), (7, 7, 3, 4), ((3, 3), (3, 3))),  # Bands of 11 rows.
-        ((2, 19, 100, 3), (3, 5, 3, 2), ((0, 2), (1, 1))),  # Three, reversed.
+        ((2, 19, 100, 3), (3, 5, 3, 2), ((0, 2), (1, 1))),  # Two, reversed.
         ((1, 5, 900, 2), (1, 3, 2, 2), ((0, 0), (1, 1))),  # Of one row each.
         ((1, 9, 300, 2), (7, 7, 2, 2), ((3, 3), (3, 3))),  # As many as reach.
         ((2, 8, 20, 2), (7, 3, 2, 3), ((0, 0), (0, 0))),  # Fewer come out.

@@ -407,18 +407,18 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
 
 
 _WORTH_A_LOOP = 2**26  # Products, which take some 10 ms.
-# Of a band. Twice as many, or half, take longer (FastDVDnet, 96x96).
-_PIXELS = 768
+# Of a band. Half as many take a tenth longer, twice as many up to a third.
+_PIXELS = 1536
 
 
 def _summed_over_bands(x, gradient, taps):
   """The gradient of a kernel, band of rows by band of rows.
 
-  The columns of a band (im2col) times its gradient, one matrix product that
-  fits the caches where frames are as narrow as in training. With the rest of
-  the layer it takes a quarter of the time of XLA's gradients for 7x7 taps on
-  one host of two cores, a tenth more than they on a faster one, and on both a
-  twentieth in a loop over time (experiments/benchmarks/formulations.py).
+  A band's gradient times its columns (im2col, one row of taps each): products
+  that fit the caches where frames are as narrow as in training. On two cores it
+  takes 0.5 to 1.2 of the time of XLA's convolution for it, which on some hosts
+  takes five to ten times as long as on others, and no longer in a loop over
+  time (experiments/benchmarks/formulations.py).
 
   Args:
     x: `[B, H + k - 1, W + l - 1, C]`, padded.
@@ -442,33 +442,33 @@ def _summed_over_bands(x, gradient, taps):
       for part in (x[:, :-rows], x[:, rows:])
   )
   x = jnp.concatenate([own, following[:, :more]], 1)
+  # Transposed once here: of what is multiplied along its columns, in the loop,
+  # XLA makes a slower product.
   gradient = gradient.reshape(batch * bands, rows * width, features)
-  # By one gather: as slices, of every tap, it takes many times as long to
-  # compile. Taps of a row lie side by side.
-  row = np.arange(rows)[:, None, None] + np.arange(taps[0])
-  column = np.arange(width)[:, None]
-  places = np.stack(np.broadcast_arrays(row, column), -1)
-  dimensions = jax.lax.GatherDimensionNumbers(
-      offset_dims=(3, 4), collapsed_slice_dims=(0,), start_index_map=(0, 1)
-  )
+  gradient = gradient.swapaxes(1, 2)
 
   # Or the columns of all bands would be kept for the transpose.
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def add(total, band):
     x, gradient = band
-    columns = jax.lax.gather(
-        x, places, dimensions, (1, taps[1], x.shape[-1]),
-        mode="promise_in_bounds",
+    # The taps of a row, side by side. What its rows of taps read lies in rows
+    # that follow one another already.
+    columns = jnp.concatenate(
+        [x[:, i : i + width] for i in range(taps[1])], -1
     )
-    columns = columns.reshape(rows * width, -1)
-    return total + columns.T @ gradient, None
+    found = [
+        gradient @ columns[i : i + rows].reshape(rows * width, -1)
+        for i in range(taps[0])
+    ]
+    return total + jnp.stack(found), None
 
   # Of what varies over the axes of a mesh as they do.
   first = jnp.zeros_like(
-      gradient, shape=(math.prod(taps) * x.shape[-1], features)
+      gradient, shape=(taps[0], features, taps[1] * x.shape[-1])
   )
   total, _ = jax.lax.scan(add, first, (x, gradient))
-  return total.reshape(*taps, -1, features)
+  total = total.reshape(taps[0], features, taps[1], -1)
+  return total.transpose(0, 2, 3, 1)
 
 
 class _Biased(nn.Module):
