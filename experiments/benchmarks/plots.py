@@ -21,7 +21,9 @@ TITLES = {
     "ncfl_noq": "NCFL(NoQ)",
     "ncfl_unrolled": "NCFL(unrolled)",
 }
-_ROW = 0.31  # Inches of a bar with its distance.
+_WIDTH = 8.4  # Inches, of the figure of speeds.
+_ROW = 0.31  # Of a bar with its distance.
+_CHARACTER = 0.066  # Of a label.
 _MARKS = {"eager": "o", "channels_last": "s", "compile": "D"}
 _STARTS = ("python", "imports", "tracing", "compile")
 
@@ -35,8 +37,10 @@ def speed(groups, theme) -> figures.Figure:
   """
   count = sum(len(rows) + 1.5 for _, rows in groups)
   height = _ROW * count + 1.05
-  figure = figures.blank(8.4, height)
-  ax = figure.add_axes((0.31, 0.62 / height, 0.48, 1 - 1.05 / height))
+  figure = figures.blank(_WIDTH, height)
+  longest = max(len(row.label) for _, rows in groups for row in rows)
+  left = max(0.31, (0.2 + _CHARACTER * longest) / _WIDTH)
+  ax = figure.add_axes((left, 0.62 / height, 0.79 - left, 1 - 1.05 / height))
   figures.style_axes(ax, theme)
   ax.grid(axis="y", visible=False)
   ours, *others = theme.lines
