@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.benchmarks import measuring, subjects, twins
 from vidrestore_jax import models
+from vidrestore_jax.training import sharding
 
 
 class Torch:
@@ -386,7 +387,7 @@ def _compared(times, errors, bound):
 def train(
     report, name, arguments, peer, shape, forms=subjects.FORMS,
     torch_forms=("eager", "channels_last"), part="training", label=None,
-    same=None,
+    same=None, everywhere=False,
 ):
   """A model's training step beside PyTorch's.
 
@@ -402,15 +403,20 @@ def train(
     label: likewise; None for the model's name.
     same: the row of `gradients` of this model, without which no row says that
       both sides compute the same.
+    everywhere: over all devices that the batch splits over, as
+      `experiments.main` has it; else on the first.
   """
   label = label or name
   clips, side = shape
+  mesh = None
+  if everywhere:
+    mesh = sharding.data_mesh(clips, sharding.fitting_devices(clips))
   for form in forms:
 
     def row(form=form):
       model, variables = subjects.build(name, arguments, form)
       batch = subjects.training_batch(model, clips, side)
-      step = subjects.Stepping(model, variables, batch, form)
+      step = subjects.Stepping(model, variables, batch, form, mesh)
       sides = {"jax": step}
       with peer.row(form) if peer else contextlib.nullcontext():
         for torch_form in torch_forms if peer else ():

@@ -80,7 +80,7 @@ def winograd(x, kernel):
   x = jnp.pad(x, (
       (0, 0), (1, 4 * rows + 1 - height), (1, 4 * across + 1 - width), (0, 0)
   ))
-  inputs, weights, outputs = fewer_products.WINOGRAD
+  inputs, weights, outputs = fewer_products.F43
   sums = fewer_products.weighted_sums
   found = sums(inputs, [x[:, i : i + 4 * rows - 3 : 4] for i in range(6)])
   found = jnp.stack([
@@ -143,6 +143,14 @@ def _gradients(function):
   return run
 
 
+def _kernel_gradient(function):
+  """That of the kernel alone, along x."""
+  def run(x, kernel):
+    return jax.vjp(functools.partial(function, x), kernel)[1](x)[0]
+
+  return run
+
+
 def ours(x, kernel, stride=1):
   """The form that the layers have."""
   pad = kernel.shape[0] // 2
@@ -179,6 +187,7 @@ def cases(small: bool) -> dict[str, tuple]:
       "ours": ours, "XLA's own": own, "taps": taps, "columns": columns,
       "minimal": minimal, "winograd": winograd,
   }
+  alone = {"ours": _kernel_gradient(ours), "XLA's own": _kernel_gradient(own)}
   looped = {
       name: _gradients(functools.partial(in_a_loop, form))
       for name, form in (("ours", ours), ("XLA's own", own))
@@ -227,6 +236,8 @@ def cases(small: bool) -> dict[str, tuple]:
           (1, 64, 64, 32) if small else (*patch, 32), (7, 7, 32, 64),
           {"ours": _gradients(ours), "XLA's own": _gradients(own)},
       ),
+      "3x3_kernel_gradient": ((*patch, 48), (3, 3, 48, 48), alone),
+      "7x7_kernel_gradient": ((*patch, 48), (7, 7, 48, 48), alone),
       "gradients_in_a_loop": ((*patch, 48), (3, 3, 48, 48), looped),
   }
 

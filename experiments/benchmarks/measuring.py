@@ -245,18 +245,17 @@ def check(error: float, bound: float, **more) -> dict:
 # Time
 
 
-def compile_program(function, *args, donate=(), count=True):
+def compile_program(function, *args, count=True):
   """(program, seconds of tracing and compiling, work, bytes it reserves).
 
   Args:
     function: one that is jitted already is taken as it is.
     *args: its arguments.
-    donate: which of them, where it is not jitted.
     count: whether to count its multiply-accumulates, for which it is traced
       once more.
   """
   if not hasattr(function, "lower"):
-    function = jax.jit(function, donate_argnums=donate)
+    function = jax.jit(function)
   start = time.perf_counter()
   trace = function.trace(*args)
   lowered = trace.lower()

@@ -324,14 +324,13 @@ def training_state(model, variables, tx):
 class Stepping:
   """A compiled training step with its state, called again and again.
 
-  Over all devices that the batch splits over, as `experiments.main` has it, or
-  those of `mesh`; then the batch is this process's share.
+  On the first device, or those of `mesh`; then the batch is this process's
+  share.
   """
 
   def __init__(self, model, variables, batch, form, mesh=None, count=True):
     if mesh is None:
-      clips = len(batch["index"])
-      mesh = sharding.data_mesh(clips, sharding.fitting_devices(clips))
+      mesh = sharding.data_mesh(len(batch["index"]), jax.devices()[:1])
     self.devices = mesh.size
     tx = optax.adam(1e-3)
     state = training_state(model, variables, tx)

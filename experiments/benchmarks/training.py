@@ -61,7 +61,7 @@ def run(arguments) -> dict:
     same = beside_torch.gradients(report, *how, arguments.side, label=label)
     beside_torch.train(
         report, *how, (arguments.batch, arguments.side), chosen["forms"],
-        chosen["torch"], label=label, same=same,
+        chosen["torch"], label=label, same=same, everywhere=True,
     )
   return report.content
 

@@ -1,10 +1,14 @@
 """Published weights of VDSR: the original's outputs, and the way back."""
 
+import functools
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vidrestore_jax import converters, models
 from vidrestore_jax.converters import checkpoints, parity, torch_layouts, vdsr
+from vidrestore_jax.layers import convolution
 from vidrestore_jax.metrics import image
 
 
@@ -84,3 +88,21 @@ def test_outputs_that_are_kept_in_part_are_compared_in_that_part(tmp_path):
   }
   with pytest.raises(ValueError, match=r"coarse_s3 has shape \(1, 2, 2, 3\)"):
     parity.compare(found | {"coarse": array[..., :3]}, reference, 1.0, path)
+
+
+def test_weights_are_checked_in_the_usual_form(tmp_path, monkeypatch):
+  spare = functools.partial(
+      convolution.spare_channels, 5, jnp.float32, groups=3
+  )
+  found = []
+
+  def outputs(model, variables, reference):
+    del model, variables
+    found.append(spare())
+    return reference
+
+  monkeypatch.setattr(vdsr, "outputs", outputs)
+  path = tmp_path / "outputs.npz"
+  np.savez(path, output=np.zeros((1, 1, 2, 2), np.float32))
+  converters.check("vdsr", {"depth": 3, "width": 4}, {}, path)
+  assert found == [0] and spare() > 0

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from experiments.benchmarks import beside_torch, inference
+from experiments.benchmarks import beside_torch, inference, measuring
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,14 @@ from experiments.benchmarks import beside_torch, inference
 def test_refuses_what_it_cannot_measure(option, message, capsys):
   assert inference.main([option]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_calls_before_one_that_counts_take_their_turn_with_it():
+  calls = []
+  sides = {name: lambda name=name: calls.append(name) for name in "ab"}
+  times = measuring.alternate(sides, 4, warmup=3, before=1)
+  assert "".join(calls) == "aaabbb" + 4 * "aabb"
+  assert [len(times[name]["seconds"]) for name in "ab"] == [4, 4]
 
 
 def test_every_row_is_compiled_for_its_size():

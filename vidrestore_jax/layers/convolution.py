@@ -281,14 +281,14 @@ def _of_fewer_products(x, kernel, padding, stride):
   pixels, channels = math.prod(x.shape[:3]), min(kernel.shape[2:])
   if min(kernel.shape[:2]) >= 7 and channels >= 32 and pixels >= 2**14:
     form = fewer_products.by_frequency
-    rows = fewer_products.ROWS
+    rows = fewer_products.FREQUENCY_ROWS
   elif (
       kernel.shape[:2] == (3, 3)
       and channels >= 96
       and pixels * math.prod(kernel.shape) >= 2**29
   ):
     form = fewer_products.by_minimal_filtering
-    rows = len(fewer_products.WINOGRAD.outputs)
+    rows = len(fewer_products.F43.outputs)
   else:
     return None
   # Tiles that are mostly filled.
@@ -407,18 +407,19 @@ def _kernel_gradient(shape, padding, stride, x, gradient):
 
 
 _WORTH_A_LOOP = 2**26  # Products, which take some 10 ms.
-# Of a band. Half as many take a tenth longer, twice as many up to a third.
+# Of a band. Half as many take a tenth longer, twice as many up to a third
+# (3x3 and 7x7 of 32 to 64 channels, 96x96).
 _PIXELS = 1536
 
 
 def _summed_over_bands(x, gradient, taps):
   """The gradient of a kernel, band of rows by band of rows.
 
-  A band's gradient times its columns (im2col, one row of taps each): products
-  that fit the caches where frames are as narrow as in training. On two cores it
-  takes 0.5 to 1.2 of the time of XLA's convolution for it, which on some hosts
-  takes five to ten times as long as on others, and no longer in a loop over
-  time (experiments/benchmarks/formulations.py).
+  For each row of taps, a band's gradient times the columns that it reads
+  (im2col): products that fit the caches where frames are as narrow as in
+  training. Against XLA's convolution for it see
+  experiments/benchmarks/formulations.py: on some hosts that takes several times
+  as long as on others, and in a loop over time many times.
 
   Args:
     x: `[B, H + k - 1, W + l - 1, C]`, padded.
@@ -451,8 +452,8 @@ def _summed_over_bands(x, gradient, taps):
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def add(total, band):
     x, gradient = band
-    # The taps of a row, side by side. What its rows of taps read lies in rows
-    # that follow one another already.
+    # The columns of a row of taps, side by side. Each row of taps then
+    # multiplies a slice of them that begins some rows further down.
     columns = jnp.concatenate(
         [x[:, i : i + width] for i in range(taps[1])], -1
     )

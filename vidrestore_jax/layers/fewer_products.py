@@ -1,8 +1,8 @@
 """Convolutions of stride 1 in fewer products than they have taps, for a CPU.
 
-Along the rows alone: along the columns each product is a convolution of XLA's.
-Made in tiles of rows, in float32. One value that is infinite, or no number,
-spreads over the rows of its tile.
+Along the rows alone: along the columns each product is a convolution of XLA's,
+which is `plain`. Made in tiles of rows, in float32. One value that is infinite,
+or no number, spreads over the rows of its tile.
 """
 
 import functools
@@ -23,12 +23,12 @@ def plain(x, kernel, padding, stride=(1, 1), **dilations):
 
 
 # Of a tile by frequency. 10 to 18 take as long, 26 longer (864 columns).
-ROWS = 16
+FREQUENCY_ROWS = 16
 
 
 @functools.cache
 def _to_products(taps):
-  """The matrices from rows and taps to products, and from these to `ROWS`.
+  """The matrices from rows and taps to products, and from these to a tile.
 
   Rows and taps are correlated by the discrete Fourier transform, whose size is
   that of the rows that are read. A complex product is three real ones:
@@ -36,10 +36,10 @@ def _to_products(taps):
   and r = b (c + d).
 
   Returns:
-    `[P, ROWS + taps - 1]` of the input, `[P, taps]` of the kernel and
-    `[ROWS, P]` of the output.
+    `[P, FREQUENCY_ROWS + taps - 1]` of the input, `[P, taps]` of the kernel and
+    `[FREQUENCY_ROWS, P]` of the output.
   """
-  size = ROWS + taps - 1
+  size = FREQUENCY_ROWS + taps - 1
   angles = 2 * np.pi / size * np.arange(size)
   inputs, weights, outputs = [], [], []
   for frequency in range(size // 2 + 1):
@@ -58,7 +58,7 @@ def _to_products(taps):
       for matrix in (
           np.stack(inputs),
           np.stack(weights)[:, :taps],
-          np.stack(outputs, 1)[:ROWS],
+          np.stack(outputs, 1)[:FREQUENCY_ROWS],
       )
   )
 
@@ -85,8 +85,8 @@ def by_frequency(x, kernel, padding):
   products, reach = inputs.shape
   (above, below), beside = padding
   height += above + below - taps + 1
-  tiles = -(-height // ROWS)
-  below += tiles * ROWS - height
+  tiles = -(-height // FREQUENCY_ROWS)
+  below += tiles * FREQUENCY_ROWS - height
   x = jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0)))
   kernels = jnp.einsum("pi,ijcf->pjcf", weights, kernel, precision="highest")
 
@@ -95,7 +95,7 @@ def by_frequency(x, kernel, padding):
     return None, plain(rows[None, None], kernel[None], ((0, 0), beside))
 
   def rows_of(i):
-    start = (i // tiles, i % tiles * ROWS, 0, 0)
+    start = (i // tiles, i % tiles * FREQUENCY_ROWS, 0, 0)
     tile = jax.lax.dynamic_slice(x, start, (1, reach, width, channels))
     found = (inputs @ tile.reshape(reach, -1)).reshape(products, width, -1)
     # All at once would be as fast, and take twice as long to compile.
@@ -103,7 +103,7 @@ def by_frequency(x, kernel, padding):
     return outputs @ found.reshape(products, -1)
 
   y = jax.lax.map(rows_of, jnp.arange(batch * tiles))
-  return y.reshape(batch, tiles * ROWS, -1, features)[:, :height]
+  return y.reshape(batch, tiles * FREQUENCY_ROWS, -1, features)[:, :height]
 
 
 class MinimalFilter(NamedTuple):
@@ -115,7 +115,7 @@ class MinimalFilter(NamedTuple):
 
 
 # F(4, 3): four outputs of three taps, at the points 0, 1, -1, 2, -2, infinity.
-WINOGRAD = MinimalFilter(
+F43 = MinimalFilter(
     inputs=(
         (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
         (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
@@ -145,9 +145,9 @@ def by_minimal_filtering(x, kernel, padding):
   Along the rows by minimal filtering (Winograd; Lavin and Gray, CVPR 2016): six
   products for four rows, not twelve. Along the columns these are convolutions:
   done there too, sums over tiles take longer than the products that they save.
-  On two cores a network's layers of 128 channels and more take 0.6 to 0.8 of
-  the time of XLA's own, those of 96 0.7 to 1, those of 64 as long or longer
-  (experiments/benchmarks/formulations.py); and more memory.
+  On two cores layers of 128 channels and more take 0.6 to 0.8 of the time of
+  XLA's own, and more memory; those of 64 take as long or longer
+  (experiments/benchmarks/formulations.py).
 
   Args:
     x: as in `convolve`, in float32, like the others.
@@ -157,7 +157,7 @@ def by_minimal_filtering(x, kernel, padding):
   Returns:
     Likewise, to some 1e-5 of its largest values.
   """
-  inputs, weights, outputs = WINOGRAD
+  inputs, weights, outputs = F43
   batch, height, *_ = x.shape
   (above, below), beside = padding
   height += above + below - 2
