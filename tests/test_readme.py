@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import re
+import shlex
 
 import pytest
 from PIL import Image
@@ -70,6 +71,21 @@ def test_the_pictures_of_measurements_are_those_of_the_results():
   assert {"speed", "growth"} <= set(found)
   for name, source in found.items():
     assert Image.open(folder / f"{name}.png").text[page.SOURCE] == source, name
+
+
+def test_the_commands_of_measurements_are_those_that_made_the_results():
+  files = page.read(ROOT / "experiments" / "results")
+  found = []
+  for line in README.replace("\\\n", " ").splitlines():
+    named = re.match(r"python .* --json=experiments/results/(\w+)\.json$", line)
+    # The card's file is of two runs, each of a part.
+    if named and not named[1].startswith("accelerator"):
+      (run,) = page.runs(files[named[1]])
+      out = f"--json=experiments/results/{named[1]}.json"
+      ran = [out if part == "--json=OUT" else part for part in run["command"]]
+      assert shlex.split(line) == ran
+      found.append(named[1].split("_")[0])
+  assert {"inference", "training", "growth", "memory"} <= set(found)
 
 
 def test_the_results_are_what_is_accepted():
